@@ -1,0 +1,61 @@
+"""Canonical bytes and their digests.
+
+Everything assay signs, hashes or compares as JSON is encoded by RFC 8785 (JCS), and a reader
+accepts only those very bytes: there is one spelling of each document, so no bit of it is free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import msgspec
+import rfc8785
+
+from assay.errors import Corrupt
+from assay.types import Digest
+
+_CHUNK = 1 << 20
+
+
+def encode(value: Any) -> bytes:
+    """`value` (plain JSON types or msgspec structs) as RFC 8785 JSON.
+
+    Raises `ValueError` for what JSON cannot carry exactly: NaN, infinities, integers beyond 2**53.
+    """
+    try:
+        return rfc8785.dumps(msgspec.to_builtins(value))
+    except (rfc8785.CanonicalizationError, TypeError) as error:
+        raise ValueError(f"not canonical JSON: {error}") from error
+
+
+def decode(data: bytes, *, what: str = "document") -> Any:
+    """Plain JSON from bytes that must be exactly canonical; raises `Corrupt` otherwise."""
+    try:
+        value = msgspec.json.decode(data)
+        same = encode(value) == data
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Corrupt(f"{what}: not valid canonical JSON ({error})", code="canonical") from error
+    if not same:
+        raise Corrupt(f"{what}: the JSON is not in canonical form (RFC 8785)", code="canonical")
+    return value
+
+
+def digest(data: bytes | bytearray | memoryview) -> Digest:
+    """``sha256:`` and 64 hexadecimal digits."""
+    return cast(Digest, "sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def digest_stream(stream: BinaryIO) -> Digest:
+    """The digest of everything left in `stream`, read in pieces."""
+    hasher = hashlib.sha256()
+    while piece := stream.read(_CHUNK):
+        hasher.update(piece)
+    return cast(Digest, "sha256:" + hasher.hexdigest())
+
+
+def digest_file(path: Path) -> Digest:
+    """The digest of a regular file's bytes."""
+    with path.open("rb") as stream:
+        return digest_stream(stream)
