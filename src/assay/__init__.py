@@ -2,8 +2,8 @@
 
 What lives here
     The package root and floor 0 (`errors`, `clock`, `ids`, `canonical`, `types`, `files`), one
-    small file each.  Everything above is imported by name, never from here, so that ``import assay``
-    stays fast and pulls no machine-learning framework.
+    small file each.  Everything above is imported by name, never from here, so that
+    ``import assay`` stays fast and pulls no machine-learning framework.
 
 May import
     The standard library, `rfc8785`, `msgspec` and `uuid6` (floor 0 only).

@@ -49,7 +49,8 @@ def not_before(wall: datetime, last: datetime | None) -> datetime:
         return wall
     if last - wall > TOLERANCE:
         raise Unavailable(
-            f"the clock says {timestamp(wall)}, but this workspace has already seen {timestamp(last)}",
+            f"the clock says {timestamp(wall)}, but this workspace has already seen "
+            f"{timestamp(last)}",
             remedy="set the machine's clock (for example with NTP), then retry",
             code="clock.backwards",
         )

@@ -13,7 +13,7 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,7 +82,7 @@ def sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_file(path: Path, *, mode: int = 0o600, replace: bool = True) -> Iterator[BinaryIO]:
+def new_file(path: Path, *, mode: int = 0o600, replace: bool = True) -> Generator[BinaryIO]:
     """Write a file that appears whole and durable, or not at all.
 
     Yields a stream; the file is under `path` when the block ends.  With ``replace=False`` an
@@ -102,12 +102,12 @@ def new_file(path: Path, *, mode: int = 0o600, replace: bool = True) -> Iterator
             os.fsync(stream.fileno())
             _record("fsync", temporary)
         if replace:
-            os.replace(temporary, path)
+            temporary.replace(path)
             _record("rename", temporary, path)
         else:
             os.link(temporary, path)
             _record("link", temporary, path)
-            os.unlink(temporary)
+            temporary.unlink()
             _record("unlink", temporary)
         sync_folder(path.parent)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7 (RFC 9562), so that they sort by time and nothing autoincrements into meaning."""
+"""Identifiers: UUIDv7 (RFC 9562): they sort by time, and nothing autoincrements into meaning."""
 
 from __future__ import annotations
 

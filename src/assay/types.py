@@ -26,7 +26,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def check_name(text: str, *, what: str = "name") -> str:
-    """`text` if it is a name (lower case, digits, ``.``, ``_``, ``-``; at most 64); else `Usage`."""
+    """`text` if it is a name (a-z, 0-9, ``.``, ``_``, ``-``; at most 64); else `Usage`."""
     if _NAME.fullmatch(text) is None or ".." in text:
         raise Usage(
             f"{what} {text[:80]!r} is not allowed",
