@@ -1,0 +1,164 @@
+"""Actions about datasets: register, read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from assay.clock import parse_timestamp
+from assay.data import profile as profiles
+from assay.data import tables
+from assay.errors import Usage
+from assay.evidence.state import DatasetState
+from assay.policy import vocabulary as cedar
+from assay.types import check_name
+from assay.actions.people import project_target
+from assay.workspace.action import Action, Doing, Outcome, Target
+from assay.workspace.view import View
+
+LEGAL_BASES = (
+    "consent",
+    "contract",
+    "legal-obligation",
+    "vital-interests",
+    "public-task",
+    "legitimate-interests",
+    "not-personal",
+)
+"""GDPR Art. 6(1)(a)-(f), and data about nobody."""
+
+
+def ring_of(project: str) -> str:
+    """The key ring under which a project's datasets lie."""
+    return f"{project}/data"
+
+
+class RegisterDataset(Action, frozen=True, kw_only=True):
+    """Put a table under seal and write down whose it is and what it may be used for."""
+
+    name: ClassVar[str] = "registerDataset"
+    dataset: str
+    path: str
+    owner: str
+    origin: str
+    licence: str
+    purposes: tuple[str, ...]
+    legal_basis: str
+    residency: tuple[str, ...]
+    subject_column: str = ""
+    personal: bool = True
+    special: bool = False
+    retain_until: str = ""
+
+    def target(self, view: View) -> Target:
+        check_name(self.dataset, what="dataset name")
+        if self.legal_basis not in LEGAL_BASES:
+            raise Usage(
+                f"{self.legal_basis!r} is no legal basis",
+                remedy=f"one of {', '.join(LEGAL_BASES)} (GDPR Art. 6(1))",
+                code="legal_basis",
+            )
+        if self.personal and self.legal_basis == "not-personal":
+            raise Usage(
+                "personal data needs a legal basis",
+                remedy="give one of GDPR Art. 6(1), or register the data as not personal",
+                code="legal_basis",
+            )
+        if not self.purposes:
+            raise Usage("no purpose given", remedy="--purpose credit-scoring", code="purpose")
+        if self.retain_until:
+            parse_timestamp(self.retain_until)
+        return project_target(view, self.project, {}, f"dataset:{self.project}/{self.dataset}")
+
+    def apply(self, doing: Doing) -> Outcome:
+        path = Path(self.path)
+        doing.progress(f"reading {path.name}")
+        table = tables.read_table(path)
+        if self.subject_column and self.subject_column not in table.frame.columns:
+            raise Usage(
+                f"{path.name} has no column {self.subject_column!r}",
+                remedy=f"columns: {', '.join(table.frame.columns)}",
+                code="data.subject_column",
+            )
+        doing.progress("profiling")
+        profile = profiles.profile(table.frame, self.subject_column or None)
+        schema = profiles.schema(table.frame)
+        doing.progress("sealing")
+        content = doing.store.put(ring_of(self.project), path, salted=True)
+        details: dict[str, Any] = {
+            "origin": self.origin,
+            "licence": self.licence,
+            "purposes": list(self.purposes),
+            "legal_basis": self.legal_basis,
+            "residency": list(self.residency),
+            "subject_column": self.subject_column,
+            "personal": self.personal,
+            "special": self.special,
+            "retain_until": self.retain_until,
+            "rows": table.frame.height,
+            "columns": table.frame.width,
+            "format": table.format,
+        }
+        subject = {self.dataset: content}
+        predicate = {
+            "name": self.dataset,
+            "content": content,
+            "owner": self.owner,
+            "details": details,
+        }
+        statements = [
+            doing.attest("dataset", subject, predicate),
+            doing.attest(
+                "data-profile", subject, {"schema": schema, "profile": profile},
+                producer="assay.data.profile/1",
+            ),
+        ]
+        value = {"dataset": self.dataset, "content": content, **details, "schema": schema}
+        return Outcome(value, statements)
+
+
+def dataset_entity(found: DatasetState) -> dict[str, Any]:
+    """A dataset as Cedar sees it."""
+    d = found.details
+    return cedar.dataset_entity(
+        found.project,
+        found.name,
+        personal=d["personal"],
+        special=d["special"],
+        purposes=d["purposes"],
+        residency=d["residency"],
+        legal_basis=d["legal_basis"],
+        retain_until=d["retain_until"] or None,
+        hold=found.hold,
+    )
+
+
+class ReadDataset(Action, frozen=True, kw_only=True):
+    """Open a dataset for a stated purpose; returns a seekable stream of its plain bytes."""
+
+    name: ClassVar[str] = "readData"
+    dataset: str
+    purpose: str
+    ticket: str = ""
+
+    def target(self, view: View) -> Target:
+        found = view.dataset(self.project, self.dataset)
+        context: dict[str, Any] = {"purpose": self.purpose}
+        if self.ticket:
+            context["ticket"] = self.ticket
+        return Target(
+            uid=cedar.dataset_uid(self.project, self.dataset),
+            entities=[dataset_entity(found), view.project_entity(self.project)],
+            context=context,
+            digests={self.dataset: found.content},
+            subjects=[f"dataset:{self.project}/{self.dataset}"],
+            words={
+                "data": self.dataset,
+                "project": self.project,
+                "purpose": ", ".join(found.details["purposes"]),
+            },
+        )
+
+    def apply(self, doing: Doing) -> Outcome:
+        found = doing.view.dataset(self.project, self.dataset)
+        return Outcome(doing.store.open(ring_of(self.project), found.content))

@@ -1,0 +1,228 @@
+"""Actions about people, services, roles, keys and tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import msgspec
+
+from assay import canonical, ids
+from assay.clock import timestamp
+from assay.errors import NotFound, Usage
+from assay.evidence.signers import PublicKey
+from assay.evidence.state import WORKSPACE
+from assay.policy import vocabulary as cedar
+from assay.types import PROJECT_ROLES, WORKSPACE_ROLE, Digest
+from assay.workspace.action import Action, Doing, Outcome, Target
+from assay.workspace.credentials import TOKEN_PREFIX
+from assay.workspace.view import View
+
+LEVELS = ("development-key", "personal-key", "oidc")
+
+
+def workspace_target(view: View, context: dict[str, Any], *subjects: str) -> Target:
+    """The workspace itself as a resource."""
+    return Target(
+        uid=cedar.WORKSPACE_UID,
+        entities=[cedar.workspace_entity()],
+        context=context,
+        subjects=list(subjects),
+    )
+
+
+def project_target(view: View, project: str, context: dict[str, Any], *subjects: str) -> Target:
+    """A project as a resource."""
+    return Target(
+        uid=cedar.project_uid(project),
+        entities=[view.project_entity(project)],
+        context=context,
+        subjects=[f"project:{project}", *subjects],
+    )
+
+
+def subject_of(name: str) -> dict[str, Digest]:
+    """A named thing without bytes, as an in-toto subject."""
+    return {name: canonical.digest(name.encode())}
+
+
+class EnrolActor(Action, frozen=True, kw_only=True):
+    """Make an actor known, with public keys of their own and roles to begin with."""
+
+    name: ClassVar[str] = "enrolActor"
+    redo: ClassVar[bool] = True
+    actor: str
+    kind: str = "person"
+    level: str = "personal-key"
+    keys: tuple[PublicKey, ...] = ()
+    roles: tuple[str, ...] = ()
+
+    def target(self, view: View) -> Target:
+        if self.kind not in ("person", "service", "workload"):
+            raise Usage(f"{self.kind!r} is no kind of actor", remedy="person, service or workload")
+        if self.level not in LEVELS:
+            raise Usage(f"{self.level!r} is no identity level", remedy=", ".join(LEVELS))
+        known = view.state.keys()
+        for key in self.keys:
+            if key.keyid in known:
+                raise Usage(
+                    f"the key {key.keyid} is enrolled already",
+                    remedy="every actor needs a key of their own: assay actor new-key NAME",
+                    code="key_taken",
+                )
+        for role in self.roles:
+            check_role(view, role)
+        return workspace_target(view, {}, f"actor:{self.actor}")
+
+    def apply(self, doing: Doing) -> Outcome:
+        predicate = {
+            "actor": self.actor,
+            "kind": self.kind,
+            "level": self.level,
+            "disabled": False,
+            "keys": msgspec.to_builtins(self.keys),
+        }
+        statements = [doing.attest("actor", subject_of(f"actor:{self.actor}"), predicate)]
+        for role in self.roles:
+            statements.append(_role_statement(doing, self.actor, role, granted=True))
+        return Outcome({"actor": self.actor, "roles": list(self.roles)}, statements)
+
+
+def check_role(view: View, role: str) -> None:
+    """``PROJECT/ROLE`` with a project that exists; raises `Usage`."""
+    project, _, name = role.partition("/")
+    if role == f"{WORKSPACE}/{WORKSPACE_ROLE}":
+        return
+    if project not in view.state.projects or name not in PROJECT_ROLES:
+        raise Usage(
+            f"{role!r} is not a role",
+            remedy=f"write PROJECT/ROLE with PROJECT one of {', '.join(view.state.projects)} and "
+            f"ROLE one of {', '.join(PROJECT_ROLES)}; or {WORKSPACE}/{WORKSPACE_ROLE}",
+            code="role",
+        )
+
+
+def _role_statement(doing: Doing, actor: str, role: str, *, granted: bool) -> Any:
+    predicate = {"actor": actor, "role": role, "granted": granted}
+    return doing.attest("role", subject_of(f"actor:{actor}"), predicate)
+
+
+class ManageRole(Action, frozen=True, kw_only=True):
+    """Grant a role to an actor, or take it away."""
+
+    name: ClassVar[str] = "manageRole"
+    redo: ClassVar[bool] = True
+    actor: str
+    role: str
+    granted: bool
+
+    def target(self, view: View) -> Target:
+        check_role(view, self.role)
+        if self.actor not in view.state.actors:
+            raise NotFound(f"actor {self.actor} is not enrolled", code="actor")
+        return workspace_target(view, {}, f"actor:{self.actor}")
+
+    def apply(self, doing: Doing) -> Outcome:
+        statement = _role_statement(doing, self.actor, self.role, granted=self.granted)
+        return Outcome({"role": self.role, "granted": self.granted}, [statement])
+
+
+class DisableActor(Action, frozen=True, kw_only=True):
+    """Stop an actor from doing anything; ``disabled=False`` lets them in again."""
+
+    name: ClassVar[str] = "disableActor"
+    redo: ClassVar[bool] = True
+    actor: str
+    disabled: bool = True
+
+    def target(self, view: View) -> Target:
+        if self.actor not in view.state.actors:
+            raise NotFound(f"actor {self.actor} is not enrolled", code="actor")
+        return workspace_target(view, {}, f"actor:{self.actor}")
+
+    def apply(self, doing: Doing) -> Outcome:
+        held = doing.view.state.actors[self.actor]
+        predicate = {
+            "actor": self.actor,
+            "kind": held.kind,
+            "level": held.level,
+            "disabled": self.disabled,
+            "keys": [],
+        }
+        statement = doing.attest("actor", subject_of(f"actor:{self.actor}"), predicate)
+        return Outcome({"actor": self.actor, "disabled": self.disabled}, [statement])
+
+
+class RevokeKey(Action, frozen=True, kw_only=True):
+    """End a key: its signatures count only on leaves before this one, or before an earlier leaf
+    when it was compromised since then."""
+
+    name: ClassVar[str] = "revokeKey"
+    redo: ClassVar[bool] = True
+    keyid: str
+    compromised_since: int | None = None
+    reason: str
+
+    def target(self, view: View) -> Target:
+        if self.keyid not in view.state.keys():
+            raise NotFound(f"no key {self.keyid} is enrolled", code="key")
+        return workspace_target(view, {"reason": self.reason}, "keys")
+
+    def apply(self, doing: Doing) -> Outcome:
+        predicate: dict[str, Any] = {"keyid": self.keyid, "reason": self.reason}
+        if self.compromised_since is not None:
+            predicate["compromised_since"] = self.compromised_since
+        statement = doing.attest("key-revocation", subject_of(f"key:{self.keyid}"), predicate)
+        return Outcome({"keyid": self.keyid, "revoked": True}, [statement])
+
+
+class CreateToken(Action, frozen=True, kw_only=True):
+    """A bearer token for a service of a project.  The secret is shown once and stored nowhere."""
+
+    name: ClassVar[str] = "createToken"
+    actor: str
+    days: int = 30
+
+    def target(self, view: View) -> Target:
+        if self.actor not in view.state.actors:
+            raise NotFound(f"actor {self.actor} is not enrolled", code="actor")
+        if not 1 <= self.days <= 366:
+            raise Usage(f"a token cannot last {self.days} days", remedy="1 to 366", code="days")
+        return project_target(view, self.project, {})
+
+    def apply(self, doing: Doing) -> Outcome:
+        token_id = ids.new_id()
+        secret = f"{TOKEN_PREFIX}{token_id}_{secrets.token_urlsafe(32)}"
+        expires = timestamp(doing.clock.now() + timedelta(days=self.days))
+        predicate = {
+            "token": token_id,
+            "actor": self.actor,
+            "project": self.project,
+            "sha256": hashlib.sha256(secret.encode()).hexdigest(),
+            "expires": expires,
+            "revoked": False,
+        }
+        statement = doing.attest("token", subject_of(f"token:{token_id}"), predicate)
+        value = {"token": token_id, "secret": secret, "expires": expires}
+        return Outcome(value, [statement])
+
+
+class RevokeToken(Action, frozen=True, kw_only=True):
+    """End a token at the next request."""
+
+    name: ClassVar[str] = "revokeToken"
+    redo: ClassVar[bool] = True
+    token: str
+
+    def target(self, view: View) -> Target:
+        held = view.state.tokens.get(self.token)
+        if held is None or held.project != self.project:
+            raise NotFound(f"no token {self.token} in project {self.project}", code="token")
+        return project_target(view, self.project, {}, f"token:{self.token}")
+
+    def apply(self, doing: Doing) -> Outcome:
+        predicate = {"token": self.token, "revoked": True}
+        statement = doing.attest("token", subject_of(f"token:{self.token}"), predicate)
+        return Outcome({"token": self.token, "revoked": True}, [statement])

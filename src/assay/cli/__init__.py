@@ -1,0 +1,19 @@
+"""The command line: a thin skin that builds an action and calls the door.
+
+What lives here
+    One file for each family of commands; `session` finds the workspace, the person and the
+    project; `output` prints for people or, with ``--json``, for machines.
+
+May import
+    Everything below it: actions, the workspace, capabilities.
+
+An attacker who owns it can
+    ask for whatever the keys of the person at the terminal allow, in that person's name.
+"""
+
+
+def main() -> None:
+    """The ``assay`` command: runs, prints errors in one place, exits with their status."""
+    from assay.cli.app import run
+
+    run()

@@ -1,0 +1,121 @@
+"""A bundle: everything about one model version that is needed to check it offline.
+
+The file is one canonical JSON document (``assay/bundle/v1``, see ``docs/formats.md``): the trust
+root's chain, a checkpoint, the leaves that matter (nonce, envelope, inclusion proof), the policy
+bundles that decided, and the workspace key's signature over all of it.  There is no bit that
+nothing covers.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from assay import canonical
+from assay.errors import Corrupt
+from assay.evidence.signers import Signer
+from assay.types import Digest
+
+FORMAT = "assay/bundle/v1"
+
+
+class BundleLeaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ledger leaf: its position, its opening and the proof that the checkpoint covers it."""
+
+    index: int
+    nonce: str
+    envelope: Any
+    proof: tuple[str, ...]
+
+
+class BundleSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the bundle is about."""
+
+    project: str
+    name: str
+    version: str
+    digest: Digest
+
+
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything but the outer signature."""
+
+    format: str
+    subject: BundleSubject
+    exported: str
+    trust: tuple[Any, ...]
+    checkpoint: str
+    leaves: tuple[BundleLeaf, ...]
+    policies: dict[str, Any]
+    names: dict[str, str]
+
+
+class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A body and the exporting workspace's signature over its canonical bytes."""
+
+    body: Body
+    keyid: str
+    sig: str
+
+
+def make(
+    *,
+    subject: BundleSubject,
+    exported: str,
+    trust: Sequence[Any],
+    checkpoint: bytes,
+    leaves: Sequence[BundleLeaf],
+    policies: Mapping[str, Any],
+    names: Mapping[str, str],
+    signer: Signer,
+) -> bytes:
+    """The bytes of a bundle."""
+    body = Body(
+        FORMAT,
+        subject,
+        exported,
+        tuple(trust),
+        checkpoint.decode(),
+        tuple(sorted(leaves, key=lambda leaf: leaf.index)),
+        dict(policies),
+        dict(names),
+    )
+    signature = signer.sign(canonical.encode(body))
+    return canonical.encode(
+        Bundle(body, signer.public.keyid, base64.b64encode(signature).decode())
+    )
+
+
+def read(data: bytes) -> Bundle:
+    """A bundle from its bytes; raises `Corrupt` for anything but the canonical form."""
+    plain = canonical.decode(data, what="bundle")
+    try:
+        bundle = msgspec.convert(plain, Bundle)
+    except msgspec.ValidationError as error:
+        raise Corrupt(f"bundle: {error}", code="bundle") from error
+    if bundle.body.format != FORMAT:
+        raise Corrupt(
+            f"bundle: unknown format {bundle.body.format!r}",
+            remedy=f"this assay reads {FORMAT}; use a newer one",
+            code="bundle",
+        )
+    return bundle
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def unb64(text: str, what: str) -> bytes:
+    """Strict base64: exactly one spelling of each byte string."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Corrupt(f"{what}: not base64", code="bundle") from error
+    if b64(data) != text:
+        raise Corrupt(f"{what}: base64 is not in its canonical spelling", code="bundle")
+    return data

@@ -1,0 +1,129 @@
+"""What an action is: a question for policy, and the work that follows a yes.
+
+An action is plain data, so that it can be signed by who asks, written into the decision, and done
+again after a crash.  It says which resource it touches and which evidence matters (`target`), and
+does its work in `apply`, which must be idempotent for one decision id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import msgspec
+
+from assay.clock import Clock
+from assay.evidence.envelope import Envelope
+from assay.evidence.statement import Statement
+from assay.types import Digest
+
+if TYPE_CHECKING:
+    from assay.store import Store
+    from assay.workspace.credentials import Credential
+    from assay.workspace.view import View
+
+Durability = Literal["before", "segment"]
+"""``before``: the decision is durable before anything is done.  ``segment``: decided once per
+credential and state, recorded in aggregate."""
+
+REGISTRY: dict[str, type[Action]] = {}
+"""Every action class by its type name, so that recovery can rebuild one from a decision."""
+
+
+class Target(msgspec.Struct):
+    """The resource an action touches, as policy sees it."""
+
+    uid: str
+    entities: list[dict[str, Any]]
+    context: dict[str, Any] = {}
+    digests: dict[str, Digest] = {}
+    """The artifacts it is about, by name; their evidence is cited in the decision."""
+    cited: list[str] = []
+    """Digests of the envelopes whose facts are in `context`."""
+    subjects: list[str] = []
+    """Names in `State.revisions` that must not change between decision and record."""
+    words: dict[str, str] = {}
+    """What the placeholders of a remedy mean: ``{model}``, ``{version}``, ``{data}``, ..."""
+
+
+class Outcome(msgspec.Struct):
+    """What `apply` did: a value for the caller and the statements to record."""
+
+    value: Any = None
+    statements: list[Statement] = []
+    signed: list[Envelope] = []
+    """Statements already signed by somebody else: a person's approval, a foreign builder."""
+    status: str = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What `apply` may use.  It holds no key: the door signs what `apply` returns."""
+
+    decision: str
+    actor: str
+    project: str
+    store: Store
+    clock: Clock
+    view: View
+    credential: Credential | None
+    nested: Callable[[Action], Any]
+    """Perform a further action for the same actor; its decision names this one as its parent."""
+    progress: Callable[[str], None]
+
+    def attest(
+        self,
+        kind: str,
+        subject: Mapping[str, Digest],
+        predicate: Mapping[str, Any],
+        *,
+        producer: str = "assay.door/1",
+    ) -> Statement:
+        """A statement of ours about `subject`, naming the decision that allowed it."""
+        from assay.evidence.statement import predicate_type
+
+        return Statement.new(
+            subject=subject,
+            predicate_type=predicate_type(kind),
+            predicate={"decision": self.decision, **predicate},
+            project=self.project,
+            producer=producer,
+            clock=self.clock,
+        )
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every action.  `project` is required; ``_workspace`` for the workspace itself."""
+
+    project: str
+
+    name: ClassVar[str] = ""
+    """The Cedar action."""
+    durability: ClassVar[Durability] = "before"
+    redo: ClassVar[bool] = False
+    """Whether recovery repeats `apply` (the decision and the ledger determine it) or abandons."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        REGISTRY[cls.__name__] = cls
+
+    def target(self, view: View) -> Target:
+        """The resource, entities and context for policy; raises `NotFound` or `Usage`."""
+        raise NotImplementedError
+
+    def apply(self, doing: Doing) -> Outcome:
+        """Do it.  May put blobs; must not touch the ledger."""
+        raise NotImplementedError
+
+    def params(self) -> dict[str, Any]:
+        """The action as plain JSON, from which `from_params` rebuilds it."""
+        return {"type": type(self).__name__, **msgspec.to_builtins(self)}
+
+
+def from_params(params: Mapping[str, Any]) -> Action | None:
+    """The action that `Action.params` described; None when its class is not installed."""
+    cls = REGISTRY.get(str(params.get("type")))
+    if cls is None:
+        return None
+    return msgspec.convert({k: v for k, v in params.items() if k != "type"}, cls)

@@ -1,0 +1,404 @@
+"""The one door: decide, write down, do, record.
+
+Whatever reads or changes something protected is an `Action`, and every action passes through
+`Workspace.perform`.  Nothing else in assay checks permissions, appends to the ledger, or opens a
+sealed blob for a person.
+
+1. *Decide.*  Who asks is authenticated; the state is followed to the ledger's current checkpoint;
+   Cedar answers over the actor, the resource and the facts of verified evidence.
+2. *Write down.*  The decision, with all that is needed to replay it, is durable on the ledger
+   before anything happens.  A denial is written down too.
+3. *Do.*  `Action.apply`, idempotent for one decision id.
+4. *Record.*  What it produced and its outcome go on the ledger in one append, and only if none of
+   the subjects it was decided on has moved meanwhile: a revocation that slips in between wins.
+
+After a crash `recover` repeats or abandons each open decision; it never guesses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import msgspec
+
+from assay import canonical, files, ids
+from assay.clock import Clock
+from assay.errors import AssayError, Denied, Unavailable
+from assay.evidence import envelope as dsse
+from assay.evidence.ledger import Entry, Ledger
+from assay.evidence.signers import Signer
+from assay.evidence.statement import Statement, predicate_type
+from assay.policy.engine import Decision, Engine, Reason, Request
+from assay.store import Store
+from assay.types import Digest
+from assay.workspace.action import Action, Doing, Outcome, Target, from_params
+from assay.workspace.credentials import Authenticated, Credential
+from assay.workspace.denials import Denials
+from assay.workspace.epoch import Epoch
+from assay.workspace.layout import Layout
+from assay.workspace.view import View
+
+PRODUCER = "assay.door/1"
+
+
+def _silent(_: str) -> None:
+    """Progress nobody listens to."""
+
+
+class Workspace:
+    """An open workspace.  Make one with `assay.workspace.opening.open_workspace`."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        ledger: Ledger,
+        store: Store,
+        view: View,
+        signer: Signer,
+        clock: Clock,
+        load_engine: Callable[[Digest], Engine],
+        index: Callable[[View], None],
+    ) -> None:
+        self.layout = layout
+        self.ledger = ledger
+        self.store = store
+        self.view = view
+        self.clock = clock
+        self.epoch = Epoch(layout.epoch)
+        self._signer = signer
+        self._load_engine = load_engine
+        self._index = index
+        self._denials = Denials(layout.root / "denials")
+
+    # -- the door ---------------------------------------------------------------------------------
+
+    def perform(
+        self,
+        credential: Credential,
+        action: Action,
+        *,
+        parent: str = "",
+        progress: Callable[[str], None] = _silent,
+    ) -> Any:
+        """Perform `action` for whoever `credential` proves; returns the action's value.
+
+        Raises `Denied` with every failing gate, `Conflict` when a subject moved meanwhile, and
+        whatever the action itself raises; in each case nothing half-done is visible.
+        """
+        decision_id = ids.new_id()
+        who, target, decision = self._decide(credential, action, decision_id)
+        if not decision.allowed:
+            self._write_denial(who, action, target, decision, decision_id, parent)
+            raise denied(action, target, decision)
+        revisions = {s: self.view.state.revisions.get(s, -1) for s in target.subjects}
+        with self._alive(decision_id):
+            statement = self._decision(who, action, target, decision, decision_id, parent)
+            self._append([self._sign(statement)], revisions)
+            files.point("door.decided")
+            outcome = self._do(who.actor, credential, action, decision_id, progress)
+            files.point("door.applied")
+            self._record(action, decision_id, target, outcome, revisions)
+            files.point("door.recorded")
+        self._index(self.view)
+        return outcome.value
+
+    def preview(self, credential: Credential, action: Action) -> tuple[Decision, Target]:
+        """What policy would say now.  Nothing is done, written down or opened.
+
+        The caller must itself have been allowed to see the answer (see `readEvidence`).
+        """
+        decision, target, _ = self.consider(credential, action)
+        return decision, target
+
+    def consider(self, credential: Credential, action: Action) -> tuple[Decision, Target, str]:
+        """Decide only, for a caller that caches the answer and records counts: `Segments`."""
+        who, target, decision = self._decide(credential, action, ids.new_id())
+        return decision, target, who.proven.actor
+
+    # -- 1. decide --------------------------------------------------------------------------------
+
+    def _decide(
+        self, credential: Credential, action: Action, decision_id: str
+    ) -> tuple[_Who, Target, Decision]:
+        state = self.view.follow()
+        engine = self.engine()
+        issued = self.view.now()
+        request = {
+            "workspace": state.workspace,
+            "id": decision_id,
+            "issued": issued,
+            "project": action.project,
+            "action": action.name,
+            "params": action.params(),
+        }
+        proven = credential.authenticate(state, request)
+        target = action.target(self.view)
+        asked = Request(
+            principal=f'Assay::Actor::"{proven.actor}"',
+            action=f'Assay::Action::"{action.name}"',
+            resource=target.uid,
+            context={
+                **target.context,
+                "now": {"__extn": {"fn": "datetime", "arg": issued}},
+                "mfa": proven.mfa,
+            },
+            entities=[self.view.actor_entity(proven.actor, mfa=proven.mfa), *target.entities],
+        )
+        decision = engine.decide(asked)
+        # Whoever may act at all may be stopped for all: these subjects guard every action.
+        target.subjects = [*target.subjects, "policy", "keys", f"actor:{proven.actor}"]
+        return _Who(proven, asked, request), target, decision
+
+    def engine(self) -> Engine:
+        """The engine of the active policy bundle; `Unavailable` when there is none to be had."""
+        bundle = self.view.state.bundle
+        if bundle is None:
+            raise Unavailable(
+                "no policy bundle is active", remedy="run `assay policy apply`", code="policy"
+            )
+        return self._load_engine(bundle)
+
+    # -- 2. write down ----------------------------------------------------------------------------
+
+    def _decision(
+        self,
+        who: _Who,
+        action: Action,
+        target: Target,
+        decision: Decision,
+        decision_id: str,
+        parent: str,
+    ) -> Statement:
+        predicate: dict[str, Any] = {
+            "action": action.name,
+            "actor": who.proven.actor,
+            "allowed": decision.allowed,
+            "durability": action.durability,
+            "request": {**who.request, "proof": who.proven.proof},
+            "cedar": msgspec.to_builtins(who.asked),
+            "reasons": msgspec.to_builtins(decision.reasons),
+            "permits": list(decision.permits),
+            "bundle": decision.bundle,
+            "engine": decision.engine,
+            "evidence": sorted(target.cited),
+            "as_of": self.view.state.size,
+        }
+        if parent:
+            predicate["parent"] = parent
+        unrecorded = self._denials.take(who.proven.actor)
+        if unrecorded:
+            predicate["unrecorded_denials"] = unrecorded
+        subject = {target.uid: canonical.digest(canonical.encode(who.request)), **target.digests}
+        made = self._statement("decision", subject, predicate, action.project)
+        return msgspec.structs.replace(
+            made, header=msgspec.structs.replace(made.header, id=decision_id)
+        )
+
+    def _write_denial(
+        self,
+        who: _Who,
+        action: Action,
+        target: Target,
+        decision: Decision,
+        decision_id: str,
+        parent: str,
+    ) -> None:
+        """A denial is evidence, but one actor's repeated ones must not fill the disk."""
+        if not self._denials.worth_recording(who.proven.actor, self.clock.now()):
+            return
+        statement = self._decision(who, action, target, decision, decision_id, parent)
+        self._append([self._sign(statement)], {})
+
+    # -- 3. do ------------------------------------------------------------------------------------
+
+    def _do(
+        self,
+        actor: str,
+        credential: Credential | None,
+        action: Action,
+        decision_id: str,
+        progress: Callable[[str], None],
+    ) -> Outcome:
+        def nested(further: Action) -> Any:
+            if credential is None:
+                raise Unavailable("a nested action needs the person who asked", code="recovery")
+            return self.perform(credential, further, parent=decision_id, progress=progress)
+
+        doing = Doing(
+            decision=decision_id,
+            actor=actor,
+            project=action.project,
+            store=self.store,
+            clock=self.clock,
+            view=self.view,
+            credential=credential,
+            nested=nested,
+            progress=progress,
+        )
+        try:
+            return action.apply(doing)
+        except AssayError as error:
+            self._close(action.project, decision_id, "failed", error.code)
+            raise
+
+    # -- 4. record --------------------------------------------------------------------------------
+
+    def _record(
+        self,
+        action: Action,
+        decision_id: str,
+        target: Target,
+        outcome: Outcome,
+        revisions: dict[str, int],
+    ) -> None:
+        sealed = [*(self._sign(s) for s in outcome.statements), *outcome.signed]
+        closing = self._statement(
+            "outcome",
+            target.digests or {target.uid: canonical.digest(decision_id.encode())},
+            {
+                "decision": decision_id,
+                "status": outcome.status,
+                "statements": [dsse.envelope_digest(envelope) for envelope in sealed],
+            },
+            action.project,
+        )
+        try:
+            with self.epoch.changing():
+                self._append([*sealed, self._sign(closing)], revisions)
+        except AssayError as error:
+            if error.kind == "conflict":
+                self._close(action.project, decision_id, "conflict", error.code)
+            raise
+
+    def _close(self, project: str, decision_id: str, status: str, why: str) -> None:
+        """End a decision that led to nothing, so that recovery need not look at it."""
+        closing = self._statement(
+            "outcome",
+            {decision_id: canonical.digest(decision_id.encode())},
+            {"decision": decision_id, "status": status, "why": why, "statements": []},
+            project,
+        )
+        # A ledger that cannot be written leaves the decision open: recovery will abandon it.
+        with contextlib.suppress(Unavailable):
+            self._append([self._sign(closing)], {})
+
+    def record_aggregate(self, project: str, predicate: dict[str, Any]) -> None:
+        """Record decisions made in a segment: counted, not one by one."""
+        subject = {"segment": canonical.digest(canonical.encode(predicate))}
+        self._append([self._sign(self._statement("segment", subject, predicate, project))], {})
+
+    # -- recovery ---------------------------------------------------------------------------------
+
+    def recover(self) -> list[str]:
+        """Bring a workspace back after a crash; says what was done, in plain words."""
+        done = [*self.ledger.recover(), *self.store.recover()]
+        with self.epoch.changing():
+            state = self.view.follow()
+        for decision_id, open_decision in list(state.open.items()):
+            if self._is_alive(decision_id):
+                done.append(f"left alone {open_decision.action} {decision_id}: still running")
+                continue
+            action = from_params(open_decision.request["params"])
+            if action is not None and action.redo:
+                target = action.target(self.view)
+                outcome = self._do(open_decision.actor, None, action, decision_id, _silent)
+                self._record(action, decision_id, target, outcome, {})
+                done.append(f"completed {open_decision.action} {decision_id}")
+            else:
+                self._close(open_decision.project, decision_id, "abandoned", "crash")
+                done.append(f"abandoned {open_decision.action} {decision_id}: run it again")
+        self._index(self.view)
+        return done
+
+    @contextlib.contextmanager
+    def _alive(self, decision_id: str) -> Generator[None]:
+        """Hold a lock that tells recovery that this decision is being worked on."""
+        folder = self.layout.root / "doing"
+        files.make_folder(folder)
+        path = folder / decision_id
+        with files.Lock(path):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def _is_alive(self, decision_id: str) -> bool:
+        path = self.layout.root / "doing" / decision_id
+        if not path.exists():
+            return False
+        try:
+            with files.Lock(path, wait=False):
+                path.unlink(missing_ok=True)
+                return False
+        except Unavailable:
+            return True
+
+    # -- the ledger -------------------------------------------------------------------------------
+
+    def _statement(
+        self, kind: str, subject: dict[str, Digest], predicate: dict[str, Any], project: str
+    ) -> Statement:
+        return Statement.new(
+            subject=subject,
+            predicate_type=predicate_type(kind),
+            predicate=predicate,
+            project=project,
+            producer=PRODUCER,
+            clock=self.clock,
+        )
+
+    def _sign(self, statement: Statement) -> dsse.Envelope:
+        return dsse.sign(statement, self._signer)
+
+    def _append(self, envelopes: Sequence[dsse.Envelope], revisions: dict[str, int]) -> None:
+        """Append, comparing under the ledger's lock that no subject has moved."""
+
+        def guard(_: Ledger) -> None:
+            self.view.catch_up()
+            self.view.changed(revisions)
+
+        entries = [
+            Entry(project=envelope.statement().header.project, envelope=dsse.encode(envelope))
+            for envelope in envelopes
+        ]
+        self.ledger.append(entries, guard=guard)
+        self.view.catch_up()
+
+    def close(self) -> None:
+        """Keep the folded state for the next opening."""
+        self.view.save_snapshot()
+
+
+class _Who(msgspec.Struct):
+    """Who asked, what exactly, and how policy saw it."""
+
+    proven: Authenticated
+    asked: Request
+    request: dict[str, Any]
+
+
+def denied(action: Action, target: Target, decision: Decision) -> Denied:
+    """The error that tells everything that is missing, and what to do about it."""
+    reasons = [explain(reason, target.words) for reason in decision.reasons]
+    listed = "; ".join(f"{r['gate']}: {r['advice']}" for r in reasons)
+    commands = list(dict.fromkeys(r["remedy"] for r in reasons if r["remedy"]))
+    return Denied(
+        f"{action.name} on {target.uid} is denied. {listed}",
+        remedy="; then ".join(commands),
+        code=action.name,
+        details={"reasons": reasons, "bundle": decision.bundle},
+    )
+
+
+def explain(reason: Reason, words: dict[str, str]) -> dict[str, str]:
+    """A reason with the placeholders of its texts filled in."""
+    data: dict[str, str] = msgspec.to_builtins(reason)
+    for key in ("advice", "remedy"):
+        text = data.get(key) or ""
+        for word, value in words.items():
+            text = text.replace("{" + word + "}", value)
+        data[key] = text
+    return data

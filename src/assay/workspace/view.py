@@ -1,0 +1,267 @@
+"""What a decision sees: the folded state, verified evidence, and facts.
+
+`View.follow` brings the state to the ledger's current checkpoint before every decision.  A sealed
+snapshot saves folding from leaf 0; it is believed only when the tree at its size has the root it
+names, so an old or foreign snapshot costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from assay import files
+from assay.clock import Clock, not_before, timestamp
+from assay.errors import AssayError, Conflict, NotFound
+from assay.evidence import envelope as dsse
+from assay.evidence import state as states
+from assay.evidence.facts import Evidence, FactDeclaration, FactSet, TrustedProducer, collect
+from assay.evidence.ledger import Ledger, Sealer
+from assay.evidence.state import DatasetState, State, VersionState
+from assay.policy import vocabulary as cedar
+from assay.types import Digest
+from assay.workspace.layout import Layout
+
+SNAPSHOT_FORMAT = "assay/snapshot/v1"
+_SNAPSHOT_EVERY = 64
+
+
+class Snapshot(msgspec.Struct, forbid_unknown_fields=True):
+    """The folded state and the tree head it was folded to."""
+
+    format: str
+    root: bytes
+    state: State
+
+
+class PolicyFacts(msgspec.Struct):
+    """What of the policy bundle the facts layer and the entities need."""
+
+    declarations: list[FactDeclaration]
+    producers: list[TrustedProducer]
+    settings: dict[str, Any]
+
+
+class View:
+    """Read access to one workspace's evidence, at one checkpoint at a time."""
+
+    def __init__(self, layout: Layout, ledger: Ledger, sealer: Sealer, clock: Clock) -> None:
+        self._layout = layout
+        self._ledger = ledger
+        self._sealer = sealer
+        self._clock = clock
+        self._evidence: dict[int, tuple[Evidence, list[str]] | None] = {}
+        self._snapshot_size = 0
+        self.state = self._load_snapshot()
+        self.policy = PolicyFacts([], [], {})
+
+    # -- following the ledger -------------------------------------------------------------------
+
+    def follow(self) -> State:
+        """The state at the current checkpoint; raises what the ledger raises, never guesses."""
+        self._ledger.refresh()
+        self.catch_up()
+        return self.state
+
+    def catch_up(self) -> None:
+        """Fold up to the checkpoint the ledger holds now (also called under its lock)."""
+        size = self._ledger.checkpoint.size
+        if size < self.state.size:
+            self.state = State()
+        for leaf in self._ledger.read(self.state.size, size):
+            states.fold(self.state, leaf.index, leaf.envelope)
+        if self.state.size - self._snapshot_size >= _SNAPSHOT_EVERY:
+            self.save_snapshot()
+
+    def now(self) -> str:
+        """The time to decide by: never before the last checkpoint."""
+        return timestamp(not_before(self._clock.now(), self._ledger.checkpoint.time))
+
+    def save_snapshot(self) -> None:
+        """Keep the folded state; failing to is no failure."""
+        root = self._ledger.checkpoint.root
+        snapshot = Snapshot(SNAPSHOT_FORMAT, root, self.state)
+        try:
+            sealed = self._sealer.seal(states.WORKSPACE, msgspec.msgpack.encode(snapshot))
+            files.write(self._layout.snapshot, sealed)
+            self._snapshot_size = self.state.size
+        except AssayError:
+            return
+
+    def _load_snapshot(self) -> State:
+        try:
+            sealed = files.read(self._layout.snapshot, limit=1 << 30, what="snapshot")
+            plain = self._sealer.open(states.WORKSPACE, sealed)
+            snapshot = msgspec.msgpack.decode(plain, type=Snapshot)
+            known = snapshot.format == SNAPSHOT_FORMAT
+            if known and self._ledger.root_at(snapshot.state.size) == snapshot.root:
+                self._snapshot_size = snapshot.state.size
+                return snapshot.state
+        except (AssayError, msgspec.MsgspecError, ValueError):
+            pass  # Absent, altered or of another ledger: fold from the beginning.
+        return State()
+
+    # -- things by name ---------------------------------------------------------------------------
+
+    def version(self, project: str, name: str, version: str) -> VersionState:
+        """A model version by number or alias; raises `NotFound`."""
+        number = self.state.aliases.get(f"{project}/{name}@{version}", version)
+        found = self.state.versions.get(f"{project}/{name}@{number}")
+        if found is None:
+            known = sorted(
+                v.version for v in self.state.versions.values() if (v.project, v.name) == (project, name)
+            )
+            raise NotFound(
+                f"model {name}@{version} does not exist in project {project}",
+                remedy=f"versions of {name}: {', '.join(known)}"
+                if known
+                else f"register it: assay model register FILE --name {name}",
+                code="model_version",
+            )
+        return found
+
+    def dataset(self, project: str, name: str) -> DatasetState:
+        """A dataset by name; raises `NotFound`."""
+        found = self.state.datasets.get(f"{project}/{name}")
+        if found is None:
+            known = sorted(d.name for d in self.state.datasets.values() if d.project == project)
+            raise NotFound(
+                f"dataset {name} is not registered in project {project}",
+                remedy=f"registered: {', '.join(known)}"
+                if known
+                else f"register it: assay data register FILE --name {name}",
+                code="dataset",
+            )
+        return found
+
+    # -- evidence ---------------------------------------------------------------------------------
+
+    def evidence(self, project: str, digest: Digest) -> list[Evidence]:
+        """Every statement of `project` about `digest` with a signature that counts at its leaf."""
+        found: list[Evidence] = []
+        for index in self.state.evidence.get(digest, []):
+            item = self._read_evidence(index)
+            if item is None or item[0].statement.header.project != project:
+                continue
+            evidence, signers = item
+            # Revocations may name an earlier leaf, so validity is asked anew each time.
+            counting = [
+                keyid
+                for keyid in signers
+                if self.state.workspace_key_valid(keyid, index)
+                or self.state.actor_of_key(keyid, index) is not None
+            ]
+            if counting:
+                found.append(msgspec.structs.replace(evidence, keyids=counting))
+        return found
+
+    def _read_evidence(self, index: int) -> tuple[Evidence, list[str]] | None:
+        if index in self._evidence:
+            return self._evidence[index]
+        (leaf,) = self._ledger.read(index, index + 1)
+        item = None
+        if leaf.envelope is not None:
+            try:
+                envelope = dsse.decode(leaf.envelope)
+                statement = envelope.statement()
+                signers = dsse.verify(envelope, self.state.keys())
+                item = (
+                    Evidence(
+                        index=index,
+                        envelope_digest=dsse.envelope_digest(envelope),
+                        statement=statement,
+                        keyids=signers,
+                        producer=statement.header.producer,
+                    ),
+                    list(signers),
+                )
+            except AssayError:
+                item = None
+        self._evidence[index] = item
+        return item
+
+    def facts(self, project: str, digest: Digest) -> FactSet:
+        """The facts about `digest` in `project` under the active policy bundle."""
+        kinds: dict[str, set[str]] = {
+            keyid: {"workspace"} for keyid in self.state.workspace_keys
+        }
+        for actor in self.state.actors.values():
+            for keyid in actor.keys:
+                kinds.setdefault(keyid, set()).add("person")
+        return collect(
+            self.evidence(project, digest),
+            self.policy.declarations,
+            self.policy.producers,
+            key_kinds=kinds,
+            superseded=set(self.state.superseded),
+        )
+
+    def approvals(self, version: VersionState, stage: str) -> list[dict[str, Any]]:
+        """The approvals of a version for `stage` that count now, one for each person.
+
+        An approval counts when its key was valid at its leaf, its signer is enabled, holds the
+        approver role today, and is not the author.
+        """
+        assert version.served is not None  # noqa: S101 - callers hold a convertible version
+        counting: dict[str, dict[str, Any]] = {}
+        approvers = self.state.roles.get(f"{version.project}/approver", [])
+        for item in self.evidence(version.project, version.served):
+            predicate = item.statement.predicate
+            if states.kind_of(item.statement) != "approval":
+                continue
+            if (predicate.get("stage"), predicate.get("version")) != (stage, version.version):
+                continue
+            for keyid in item.keyids:
+                person = self.state.actor_of_key(keyid, item.index)
+                if person is None or person == version.author or person not in approvers:
+                    continue
+                if self.state.actors[person].disabled:
+                    continue
+                counting[person] = {
+                    "actor": person,
+                    "level": self.state.actors[person].level,
+                    "issued": item.statement.header.issued,
+                    "held_by": predicate.get("held_by", {}),
+                    "comment": predicate.get("comment", ""),
+                    "index": item.index,
+                    "envelope": item.envelope_digest,
+                }
+        return list(counting.values())
+
+    # -- entities ---------------------------------------------------------------------------------
+
+    def settings(self, project: str) -> dict[str, Any]:
+        """The policy bundle's limits for a project: its own over the default."""
+        table = self.policy.settings
+        return {**table.get("default", {}), **table.get("projects", {}).get(project, {})}
+
+    def actor_entity(self, actor: str, *, mfa: bool) -> dict[str, Any]:
+        held = self.state.actors[actor]
+        return cedar.actor_entity(
+            actor,
+            kind=held.kind,
+            disabled=held.disabled,
+            identity_level=held.level,
+            mfa=mfa,
+            roles=self.state.roles_of(actor),
+        )
+
+    def project_entity(self, project: str) -> dict[str, Any]:
+        if project not in self.state.projects:
+            raise NotFound(
+                f"project {project} does not exist",
+                remedy=f"projects: {', '.join(sorted(self.state.projects))}",
+                code="project",
+            )
+        return cedar.project_entity(project, **self.settings(project))
+
+    def changed(self, revisions: dict[str, int]) -> None:
+        """Raise `Conflict` when one of the subjects moved since `revisions` was taken."""
+        moved = [s for s, seen in revisions.items() if self.state.revisions.get(s, -1) != seen]
+        if moved:
+            raise Conflict(
+                f"{', '.join(moved)} changed while this was being decided; nothing was done",
+                remedy="look at the new state and try again",
+                code="revision",
+            )
