@@ -1,0 +1,79 @@
+"""Who the confined process is: a user id that owns nothing, and no capabilities.
+
+Runs inside the new process, before any foreign code.  Imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+# capability(7): the two that matter here, as bit numbers.
+CAP_DAC_READ_SEARCH = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_KEEPCAPS = 8
+_CLONE_NEWUSER = 0x10000000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapData(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def _check(name: str, result: int) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def _prctl(name: str, option: int, value: int) -> None:
+    zero = ctypes.c_ulong(0)
+    _check(name, _libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero))
+
+
+def become(uid: int, *, read_all: bool) -> None:
+    """Become user and group `uid`, in no other group, without capabilities.
+
+    `read_all` keeps one capability, CAP_DAC_READ_SEARCH: file permissions do not stop *reading*.
+    It is for libraries and inputs that only root may read (an interpreter beneath ``/root``, a
+    workspace with mode 0700), and only ever used where Landlock already says what may be read.
+    """
+    if read_all:
+        # Without this, giving up user id 0 gives up every capability.
+        _prctl("prctl(KEEPCAPS)", _PR_SET_KEEPCAPS, 1)
+    os.setgroups([])  # First, while we still may: root's groups open files, too.
+    os.setresgid(uid, uid, uid)  # Real, effective and saved: no way back.
+    os.setresuid(uid, uid, uid)
+    drop_capabilities(keep=1 << CAP_DAC_READ_SEARCH if read_all else 0)
+
+
+def own_user_namespace() -> None:
+    """Enter a new user namespace, where this process is the only one of its user.
+
+    The kernel counts RLIMIT_NPROC per namespace, so threads can be bounded without counting those
+    of the user's other programs.  Files are still judged by the real user id.
+    """
+    _check("unshare(NEWUSER)", _libc.unshare(ctypes.c_int(_CLONE_NEWUSER)))
+
+
+def drop_capabilities(keep: int = 0) -> None:
+    """Keep only the capabilities in the bit mask `keep` (numbers below 32), and pass on none."""
+    header = _CapHeader(_CAPABILITY_VERSION_3, 0)
+    data = (_CapData * 2)(_CapData(keep, keep, 0), _CapData(0, 0, 0))
+    _check("capset", _libc.capset(ctypes.byref(header), ctypes.byref(data)))
+
+
+def hide() -> None:
+    """No core dumps, and no other process of this user may read or trace this one."""
+    _prctl("prctl(DUMPABLE)", _PR_SET_DUMPABLE, 0)

@@ -1,0 +1,181 @@
+"""Which files a confined process may read: the interpreter's libraries and what it was given."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import re
+import site
+import stat
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import assay
+from assay.errors import NotFound, Usage
+
+# What native libraries look at: their own dependencies, the processor, the time zones.  Public,
+# the same on every machine of a kind, and not about anybody.
+_SYSTEM = (
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/etc/ld.so.cache",
+    "/usr/share/zoneinfo",
+    "/proc/cpuinfo",
+    "/sys/devices/system/cpu",
+    "/dev/null",
+    "/dev/urandom",
+)
+
+_TARGET = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One importable top-level name outside the library folders, and where it lies."""
+
+    name: str
+    origin: str | None
+    """The file: a module's, or a package's ``__init__.py``; None for a namespace package."""
+    folders: tuple[str, ...] | None
+    """A package's folders; None for a plain module."""
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        return self.folders if self.folders is not None else (self.origin or "",)
+
+
+@functools.cache
+def search_path() -> tuple[str, ...]:
+    """The entries of `sys.path` that belong to the interpreter and its installed packages.
+
+    Others are left out on purpose: the current folder and a script's own may hold anything, such
+    as a workspace.
+    """
+    known = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    prefixes = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
+    known.update(site.getsitepackages(prefixes))
+    if site.ENABLE_USER_SITE:
+        known.add(site.getusersitepackages())
+    real = {Path(path).resolve() for path in known}
+    standard = Path(sysconfig.get_path("stdlib")).resolve()
+    entries = [Path(entry) for entry in sys.path]
+    here = [entry.resolve() for entry in entries if entry.is_absolute() and entry.exists()]
+    kept = [str(path) for path in here if path in real or path.is_relative_to(standard)]
+    return tuple(dict.fromkeys(kept))
+
+
+@functools.cache
+def libraries() -> tuple[str, ...]:
+    """Every folder and file that the interpreter needs, as real paths, none inside another."""
+    # The standard library stays readable even where somebody took it out of `sys.path`.
+    wanted = {sysconfig.get_path("stdlib"), *search_path(), *_SYSTEM}
+    return _outermost(Path(path).resolve() for path in wanted if Path(path).exists())
+
+
+def _outermost(paths: Iterable[Path]) -> tuple[str, ...]:
+    kept: list[Path] = []
+    for path in sorted(set(paths)):
+        if not any(path.is_relative_to(above) for above in kept):
+            kept.append(path)
+    return tuple(str(path) for path in kept)
+
+
+def check_target(target: str) -> str:
+    """`target` if it is ``module:function``; else `Usage`."""
+    if _TARGET.fullmatch(target) is None or target.startswith("__main__"):
+        raise Usage(
+            f"{target[:80]!r} does not name a function to run confined",
+            remedy="write module:function, naming a function of an importable module",
+            code="isolation.target",
+        )
+    return target
+
+
+def check_preload(modules: Sequence[str]) -> tuple[str, ...]:
+    """`modules` if each is a dotted name; else `Usage`."""
+    for name in modules:
+        if _MODULE.fullmatch(name) is None:
+            raise Usage(f"{name[:80]!r} is not a module name", code="isolation.preload")
+    return tuple(modules)
+
+
+def locate(module: str) -> Given:
+    """Where the top-level package of `module` lies.  Nothing is imported, so nothing runs here.
+
+    Raises `NotFound`.
+    """
+    top = module.partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError) as error:
+        raise NotFound(f"there is no module {top!r}", code="isolation.module") from error
+    if spec is None:
+        raise NotFound(
+            f"there is no module {top!r}", remedy="install the package", code="isolation.module"
+        )
+    folders = spec.submodule_search_locations
+    return Given(
+        top,
+        str(Path(spec.origin).resolve()) if spec.has_location and spec.origin else None,
+        tuple(str(Path(folder).resolve()) for folder in folders) if folders is not None else None,
+    )
+
+
+def assay_itself() -> Given:
+    """This package, which may lie outside the library folders (an editable installation)."""
+    init = Path(assay.__file__).resolve()
+    return Given("assay", str(init), (str(init.parent),))
+
+
+def check_inputs(inputs: Sequence[Path]) -> tuple[str, ...]:
+    """The real paths of declared inputs; `NotFound`, or `Usage` for what is no file or folder."""
+    checked: list[str] = []
+    for path in inputs:
+        try:
+            real = path.resolve(strict=True)
+            mode = real.stat().st_mode
+        except (OSError, RuntimeError) as error:
+            raise NotFound(
+                f"the input {path} does not exist", remedy="check the path", code="isolation.input"
+            ) from error
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or real.parent == real:
+            raise Usage(
+                f"the input {path} is not a plain file or folder",
+                remedy="name the file or folder that the function reads",
+                code="isolation.input",
+            )
+        checked.append(str(real))
+    return tuple(checked)
+
+
+def readable_by_anyone(paths: Iterable[str]) -> bool:
+    """Whether a user who owns nothing can reach and read these paths, and folders' contents.
+
+    Looks into folders that are not libraries only (`libraries` are installed as a whole, with one
+    mode).  A wrong answer is harmless: the confined process could read less, never more.
+    """
+    trusted = set(libraries())
+    for name in paths:
+        path = Path(name)
+        if not all(_bits(above) & stat.S_IXOTH for above in path.parents):
+            return False
+        below = [path] if name in trusted or not path.is_dir() else [path, *path.rglob("*")]
+        for item in below:
+            needed = stat.S_IROTH | (stat.S_IXOTH if item.is_dir() else 0)
+            if not item.is_symlink() and _bits(item) & needed != needed:
+                return False
+    return True
+
+
+def _bits(path: Path) -> int:
+    try:
+        return os.stat(path).st_mode  # noqa: PTH116 - follows links, as the reader would.
+    except OSError:
+        return 0
