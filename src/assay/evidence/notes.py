@@ -127,11 +127,16 @@ def parse_checkpoint(note: bytes, origin: str, key: PublicKey) -> Checkpoint:
                 remedy="it was not written by this ledger's key; restore it from a copy",
                 code="checkpoint.signature",
             )
-    key.verify(held[_NOTE], text)
-    if len(held[_COSIGNATURE]) != 72:
-        raise Verification("checkpoint: the timestamp is malformed", code="checkpoint.signature")
-    (seconds,) = struct.unpack(">Q", held[_COSIGNATURE][:8])
-    key.verify(held[_COSIGNATURE][8:], _cosigned(seconds, text))
+    seconds = int.from_bytes(held[_COSIGNATURE][:8], "big")
+    try:
+        key.verify(held[_NOTE], text)
+        key.verify(held[_COSIGNATURE][8:], _cosigned(seconds, text))
+    except Verification as error:
+        raise Verification(
+            f"checkpoint of {size} leaves: a signature of the ledger's key does not hold",
+            remedy="it was altered, or written by another key; restore it from a copy",
+            code="checkpoint.signature",
+        ) from error
     if seconds > _MAX_TIME:
         raise Corrupt("checkpoint: its time is beyond the year 9999", code="checkpoint")
     return Checkpoint(origin, size, root, datetime.fromtimestamp(seconds, timezone.utc))
