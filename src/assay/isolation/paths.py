@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import assay
+from assay import errors
 from assay.errors import NotFound, Usage
 
 # What native libraries look at: their own dependencies, the processor, the time zones.  Public,
@@ -128,9 +128,9 @@ def locate(module: str) -> Given:
     )
 
 
-def assay_itself() -> Given:
+def assay() -> Given:
     """This package, which may lie outside the library folders (an editable installation)."""
-    init = Path(assay.__file__).resolve()
+    init = Path(errors.__file__).resolve().with_name("__init__.py")
     return Given("assay", str(init), (str(init.parent),))
 
 

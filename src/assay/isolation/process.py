@@ -87,8 +87,8 @@ class Process:
         self._number = 0
         self._end = threading.Lock()
         self._ended = False
-        self.cpu_seconds = 0.0
-        """Processor seconds used, known when the process has ended."""
+        self._cpu_used = 0.0
+        self._wrapped = capability.bubblewrap is not None
         deadline = time.monotonic() + job.limits.wall_seconds
         plan = _plan(job, capability)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -141,7 +141,12 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        return not self._ended
+        """Whether it can be called: not ended by us, and not by itself."""
+        if self._ended:
+            return False
+        with contextlib.suppress(OSError):  # Looks, and leaves the status to be collected.
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return False
 
     def exchange(self, body: bytes, deadline: float) -> bytes:
         """Send one request and return its answer, by `deadline` (of `time.monotonic`).
@@ -227,7 +232,7 @@ class Process:
 
     def _died(self, cause: Exception | None) -> NoReturn:
         status = self.end(grace=1.0)
-        used_up = self._cpu_limit is not None and self.cpu_seconds >= self._cpu_limit
+        used_up = self._cpu_limit is not None and self._cpu_used >= self._cpu_limit
         if status == -signal.SIGXCPU or (status == -signal.SIGKILL and used_up):
             raise Unavailable(
                 f"the confined process used its {self._cpu_limit} processor seconds",
@@ -269,11 +274,11 @@ class Process:
             details={"kind": kind[:100], "message": message},
         )
 
-    def max_rss(self) -> int:
-        """The most memory that was resident at once, in bytes; 0 when it cannot be known.
+    def usage(self) -> tuple[float, int]:
+        """Processor seconds, and the most bytes resident at once, so far; 0 where unknown.
 
-        From the kernel, for the live process (``VmHWM``): what `wait4` reports would include the
-        memory of this process, from before the new program was executed.
+        From the kernel, for the live process: what `wait4` reports would include the memory of
+        *this* process, from before the new program was executed.
         """
         try:
             pid = self.pid
@@ -281,10 +286,12 @@ class Process:
             while below := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
                 pid = int(below[0])
             status = Path(f"/proc/{pid}/status").read_text()
+            # clock_getcpuclockid(3): the complement of a process id, and 2 for its scheduler time.
+            seconds = time.clock_gettime((~pid << 3) | 2)
         except (OSError, ValueError):
-            return 0
+            return 0.0, 0
         found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
-        return int(found[1]) * 1024 if found else 0
+        return seconds, int(found[1]) * 1024 if found else 0
 
     def end(self, *, grace: float = 0.0) -> int:
         """End the process, after up to `grace` seconds to end by itself; its status (idempotent).
@@ -307,8 +314,10 @@ class Process:
             except ChildProcessError:  # Reaped by somebody else's handler of SIGCHLD.
                 self._child.returncode = -signal.SIGKILL
                 return self._child.returncode
-            self.cpu_seconds = usage.ru_utime + usage.ru_stime
-            self._child.returncode = os.waitstatus_to_exitcode(status)
+            self._cpu_used = usage.ru_utime + usage.ru_stime
+            code = os.waitstatus_to_exitcode(status)
+            # Bubblewrap, like a shell, tells of a signal as 128 and its number.
+            self._child.returncode = 128 - code if self._wrapped and code > 128 else code
             return self._child.returncode
 
     def _wait(self, seconds: float) -> None:
@@ -341,8 +350,9 @@ def _interpreter() -> str:
 def _plan(job: Job, capability: Capability) -> dict[str, Any]:
     """Everything the process has to know, as plain JSON (see `child._confine`)."""
     target = paths.check_target(job.target)
-    module = target.partition(":")[0]
-    given = {item.name: item for item in (paths.assay_itself(), paths.locate(module))}
+    preload = paths.check_preload(job.preload)
+    modules = (target.partition(":")[0], *preload)
+    given = {item.name: item for item in map(paths.locate, modules)} | {"assay": paths.assay()}
     inputs = paths.check_inputs(job.inputs)
     readable = [*paths.libraries(), *(p for g in given.values() for p in g.readable if p), *inputs]
     # Libraries or inputs that only root may read: under Landlock, which names them one by one,
@@ -354,7 +364,7 @@ def _plan(job: Job, capability: Capability) -> dict[str, Any]:
     return {
         "path": list(paths.search_path()),
         "given": [(item.name, item.origin, item.folders) for item in given.values()],
-        "preload": paths.check_preload(job.preload),
+        "preload": preload,
         "target": target,
         "worker": job.worker,
         "answer": limits.answer_bytes,

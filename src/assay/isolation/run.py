@@ -21,7 +21,7 @@ class Outcome:
     value: bytes
     level: Level
     cpu_seconds: float
-    """Processor seconds of the whole process, its start and imports included."""
+    """Processor seconds of the whole process, its start and imports included; 0 if unknown."""
     max_rss: int
     """The most memory resident at once, in bytes; 0 where the kernel does not tell."""
 
@@ -57,7 +57,7 @@ def run(
     process = Process(Job(target, False, inputs, preload, limits), capability)
     try:
         value = process.exchange(payload, deadline)
-        max_rss = process.max_rss()
+        cpu_seconds, max_rss = process.usage()
     finally:
-        process.end(grace=0.5)
-    return Outcome(value, level, process.cpu_seconds, max_rss)
+        process.end()
+    return Outcome(value, level, cpu_seconds, max_rss)

@@ -59,7 +59,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether the worker can be called (one that died since the last call still can)."""
+        """Whether the worker can be called: it was not ended and has not died."""
         return self._process.alive
 
     @property
