@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import msgspec
 import pytest
-from assay.evidence.signers import MemorySigner
+from assay.evidence.signers import MemorySigner, PublicKey
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -339,6 +342,45 @@ def test_a_leaf_cannot_be_passed_off_as_one_of_a_destroyed_ring(world: World) ->
     assert [problem.path for problem in world.open().check()] == ["sealed/000/1-1.seg"]
 
 
+@pytest.mark.parametrize("wrong", [b"e/9", b"", b"e/00"])
+def test_an_envelope_that_is_not_what_was_committed_to_is_refused(
+    world: World, wrong: bytes
+) -> None:
+    ledger = world.create()
+    ledger.append(entries(2))
+    opening = world.rings.open
+
+    def lying(project: str, sealed: bytes) -> bytes:
+        plain = msgspec.msgpack.decode(opening(project, sealed))
+        plain["entries"][1][2] = wrong
+        return msgspec.msgpack.encode(plain)
+
+    world.rings.open = lying  # Whoever owns the ring does not thereby own the ledger.
+    reader = world.open()
+    assert envelopes(list(reader.read(0, 1))) == [b"e/0"]
+    with pytest.raises(Corrupt, match="leaf 1"):
+        list(reader.read(0, 2))
+    assert [problem.path for problem in reader.check()] == ["sealed/000/0-2.seg"]
+
+
+@pytest.mark.parametrize(
+    "plaintext",
+    [
+        b"",
+        b"\xff",
+        msgspec.msgpack.encode({"format": "assay/segment-section/v2", "entries": []}),
+        msgspec.msgpack.encode({"format": "assay/segment-section/v1", "entries": []}),
+        msgspec.msgpack.encode({"format": "assay/segment-section/v1", "entries": [], "x": 1}),
+    ],
+)
+def test_an_opened_section_in_another_form_is_refused(world: World, plaintext: bytes) -> None:
+    ledger = world.create()
+    ledger.append(entries(1))
+    world.rings.open = lambda project, sealed: plaintext  # noqa: ARG005
+    with pytest.raises(Corrupt, match=r"0-1\.seg"):
+        list(world.open().read(0, 1))
+
+
 def test_only_the_projects_asked_for_are_opened(world: World) -> None:
     ledger = world.create()
     ledger.append([*entries(2), *entries(2, "c", "churn")])
@@ -612,14 +654,24 @@ import base64, json, sys
 from pathlib import Path
 from assay.clock import SystemClock
 from assay.evidence.ledger import CheckpointMemory, Entry, Ledger
-from assay.evidence.signers import FileSigner
+from assay.evidence.signers import PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+class Signer:
+    def __init__(self, path):
+        self._key = Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+        spki = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.public = PublicKey(algorithm="ed25519", spki=base64.b64encode(spki).decode())
+    def sign(self, data):
+        return self._key.sign(data)
 
 class Plain:
     def seal(self, project, plaintext): return plaintext[::-1]
     def open(self, project, sealed): return sealed[::-1]
 
 folder, key, name, rounds = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-signer = FileSigner.load(key)
+signer = Signer(key)
 ledger = Ledger.open(folder, "example.com/ledger", signer.public, Plain(), signer=signer,
                      remembered=CheckpointMemory(folder.parent / "state"), clock=SystemClock())
 for turn in range(rounds):
@@ -650,7 +702,7 @@ def _start(world: World, name: str, rounds: int) -> subprocess.Popen[str]:
             "-c",
             _WRITER,
             str(world.folder),
-            str(world.base / "ledger.pem"),
+            str(world.base / "ledger.key"),
             name,
             str(rounds),
         ],
@@ -660,10 +712,21 @@ def _start(world: World, name: str, rounds: int) -> subprocess.Popen[str]:
     )
 
 
-def _with_file_key(world: World) -> Ledger:
-    from assay.evidence.signers import FileSigner
+class RawSigner:
+    """A signer whose key other processes can be given."""
 
-    signer = FileSigner.generate(world.base / "ledger.pem", passphrase=None)
+    def __init__(self, path: Path) -> None:
+        self._key = Ed25519PrivateKey.generate()
+        path.write_bytes(self._key.private_bytes_raw())
+        spki = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.public = PublicKey(algorithm="ed25519", spki=base64.b64encode(spki).decode())
+
+    def sign(self, data: bytes) -> bytes:
+        return self._key.sign(data)
+
+
+def _with_file_key(world: World) -> Ledger:
+    signer = RawSigner(world.base / "ledger.key")
     clock = FixedClock(START)
     return Ledger.create(world.folder, ORIGIN, signer, Plain(), clock, remembered=world.memory)
 
