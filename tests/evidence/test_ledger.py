@@ -16,7 +16,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from assay.evidence.signers import MemorySigner, PublicKey
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -36,6 +35,7 @@ from assay.errors import (
 )
 from assay.evidence import merkle, notes, proofs, segments
 from assay.evidence.ledger import CheckpointMemory, Entry, Leaf, Ledger, leaf_bytes
+from assay.evidence.signers import MemorySigner, PublicKey
 
 ORIGIN = "example.com/ledger"
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)

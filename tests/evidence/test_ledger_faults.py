@@ -14,12 +14,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from assay.evidence.signers import MemorySigner
 
 from assay import files
 from assay.clock import FixedClock
 from assay.errors import AssayError, Corrupt, Unavailable, Verification
 from assay.evidence.ledger import CheckpointMemory, Entry, Ledger
+from assay.evidence.signers import MemorySigner
 
 ORIGIN = "example.com/ledger"
 CLOCK = FixedClock(datetime(2026, 1, 1, tzinfo=timezone.utc))

@@ -6,12 +6,12 @@ import base64
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from assay.evidence.signers import MemorySigner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.errors import AssayError, Corrupt, Usage, Verification
 from assay.evidence import merkle, notes, proofs
+from assay.evidence.signers import MemorySigner
 
 ORIGIN = "example.com/ledger"
 AT = datetime(2026, 3, 4, 5, 6, 7, 890000, tzinfo=timezone.utc)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from assay.evidence.signers import PublicKey
 
 from assay import files
 from assay.errors import Corrupt, NotFound, Usage, Verification
@@ -21,6 +20,7 @@ from assay.evidence.memory import CheckpointMemory
 from assay.evidence.merkle import WIDTH, Frontier
 from assay.evidence.notes import Checkpoint
 from assay.evidence.segments import Leaf, Sealer, Segments
+from assay.evidence.signers import PublicKey
 from assay.evidence.tiles import Tree, leaf_hashes, marker
 
 

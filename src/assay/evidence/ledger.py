@@ -18,8 +18,6 @@ from collections.abc import Callable, Sequence
 from datetime import timezone
 from pathlib import Path
 
-from assay.evidence.signers import PublicKey, Signer
-
 from assay import files
 from assay.clock import Clock, not_before
 from assay.errors import AssayError, Conflict, Corrupt, NotFound, Unavailable, Usage, Verification
@@ -35,6 +33,7 @@ from assay.evidence.memory import CheckpointMemory
 from assay.evidence.merkle import WIDTH
 from assay.evidence.notes import Checkpoint
 from assay.evidence.segments import Entry, Leaf, Sealer, build
+from assay.evidence.signers import PublicKey, Signer
 from assay.evidence.tiles import Edge, Folders, Tree, leaf_bytes, leaf_hashes, marker
 
 __all__ = [

@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from assay.evidence.signers import PublicKey
-
 from assay import files
 from assay.errors import Corrupt, NotFound, Verification
 from assay.evidence.notes import LIMIT, Checkpoint, parse_checkpoint
+from assay.evidence.signers import PublicKey
 
 
 class CheckpointMemory:

@@ -16,10 +16,10 @@ import struct
 from datetime import datetime, timezone
 
 import msgspec
-from assay.evidence.signers import PublicKey, Signer
 
 from assay.clock import timestamp
 from assay.errors import Corrupt, Usage, Verification
+from assay.evidence.signers import PublicKey, Signer
 
 LIMIT = 1 << 16
 """Bytes of the largest note read."""

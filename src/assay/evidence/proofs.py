@@ -11,11 +11,10 @@ import binascii
 import re
 from collections.abc import Sequence
 
-from assay.evidence.signers import PublicKey
-
 from assay.errors import Corrupt
 from assay.evidence import merkle
 from assay.evidence.notes import Checkpoint, parse_checkpoint
+from assay.evidence.signers import PublicKey
 
 _HEADER = "c2sp.org/tlog-proof@v1"
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})")

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-from assay.evidence.signers import PublicKey, Signer
 
 from assay import files
 from assay.errors import Corrupt, NotFound, Unavailable, Usage, Verification
 from assay.evidence.merkle import WIDTH
+from assay.evidence.signers import PublicKey, Signer
 from assay.evidence.tiles import numbered, split
 
 MAGIC = b"assay/segment/v1\n"
