@@ -37,6 +37,9 @@ NOTHING = Capability(
     bubblewrap=None,
 )
 
+# Landlock says the first; in bubblewrap's empty file system, the second.
+UNREADABLE = ("PermissionError", "FileNotFoundError")
+
 needs_full = pytest.mark.skipif(probe().level != "full", reason="this machine confines less")
 
 
@@ -113,7 +116,7 @@ def test_declared_inputs_are_readable_and_nothing_beside_them(tmp_path: Path) ->
     assert outcome.value == b"given"
     with pytest.raises(Verification) as caught:
         run("confined_targets:read_file", bytes(withheld), inputs=[given], limits=SMALL)
-    assert caught.value.details["kind"] == "PermissionError"
+    assert caught.value.details["kind"] in UNREADABLE
     # The control: a function given the whole folder reads both.
     outcome = run("confined_targets:read_file", bytes(withheld), inputs=[folder], limits=SMALL)
     assert outcome.value == b"withheld"
@@ -126,7 +129,7 @@ def test_the_folder_around_the_function_is_not_readable() -> None:
     beside = Path(__file__)
     with pytest.raises(Verification) as caught:
         run("confined_targets:read_file", bytes(beside), limits=SMALL)
-    assert caught.value.details["kind"] == "PermissionError"
+    assert caught.value.details["kind"] in UNREADABLE
 
 
 @needs_full
@@ -248,13 +251,6 @@ def test_threads_are_allowed_up_to_the_limit() -> None:
 def test_a_limit_of_nothing_is_refused(field: str, value: float) -> None:
     with pytest.raises(Usage):
         replace(SMALL, **{field: value})
-
-
-def test_too_little_memory_to_start_is_said() -> None:
-    limits = replace(SMALL, memory_bytes=1 * MIB)
-    with pytest.raises(Unavailable) as caught:
-        run("confined_targets:echo", b"", limits=limits)
-    assert caught.value.code.startswith("unavailable.isolation.")
 
 
 def test_a_level_that_is_reached_is_given() -> None:

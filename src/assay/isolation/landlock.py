@@ -32,11 +32,10 @@ _RULE_PATH_BENEATH = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 # LANDLOCK_ACCESS_FS_*: one bit for each kind of file access.
-EXECUTE = 1 << 0
-WRITE_FILE = 1 << 1
-READ_FILE = 1 << 2
-READ_DIR = 1 << 3
-_ABI_1_FS = (1 << 13) - 1  # The three above, WRITE_FILE, and removing or making each kind of file.
+_READ_FILE = 1 << 2
+_READ_DIR = 1 << 3
+# Bits 0 to 12: the two above, executing, writing, and removing or making each kind of file.
+_ABI_1_FS = (1 << 13) - 1
 _REFER = 1 << 13  # ABI 2: link or rename across folders.
 _TRUNCATE = 1 << 14  # ABI 3.
 _IOCTL_DEV = 1 << 15  # ABI 5: ioctl on devices.
@@ -133,7 +132,7 @@ def _allow_reading(handle: int, path: str) -> None:
     try:
         # READ_DIR on anything but a folder is rejected by the kernel.
         folder = stat.S_ISDIR(os.fstat(place).st_mode)
-        rule = _PathBeneathAttr(READ_FILE | (READ_DIR if folder else 0), place)
+        rule = _PathBeneathAttr(_READ_FILE | (_READ_DIR if folder else 0), place)
         _call(
             "landlock_add_rule",
             _ADD_RULE,

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from assay.errors import AssayError
-from assay.isolation import landlock, seccomp
+from assay.isolation import landlock, paths, seccomp
 from assay.isolation.capability import Capability
 from assay.isolation.limits import Limits
 from assay.isolation.process import Job, Process
@@ -201,6 +201,12 @@ def _notes(found: Capability, failed: list[str]) -> tuple[str, ...]:
         notes.append(
             f"Landlock ABI {found.landlock_abi} (6 adds signals and abstract sockets): "
             "those are refused by the system call filter alone"
+        )
+    if found.uid_separation and not paths.readable_by_anyone(paths.libraries()):
+        notes.append(
+            "the interpreter's libraries are readable by root alone: confined code has a user id "
+            "of its own, but keeps the capability to read past file permissions, which Landlock "
+            "bounds"
         )
     if not found.uid_separation and os.geteuid() == 0:
         notes.append("confined code keeps user id 0, without capabilities")

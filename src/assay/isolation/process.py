@@ -127,7 +127,9 @@ class Process:
             # Trusted code says why it could not confine itself.
             self.end()
             raise Unavailable(
-                f"cannot confine a process: {error.message}",
+                "cannot confine a process: "
+                f"{error.details.get('kind', error.code)}: "
+                f"{error.details.get('message', error.message)}",
                 remedy="run `assay doctor`, which tries what this machine offers",
                 code="isolation.confine",
             ) from error

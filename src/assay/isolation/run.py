@@ -40,8 +40,8 @@ def run(
     `target` is ``module:function``.  The module is imported *after* confinement; `preload` names
     trusted modules to import before it, which is needed only where they would not import confined.
     The function can read the interpreter's libraries, its own top-level package and `inputs`
-    (files or folders, as absolute real paths), and nothing else.  It gets no environment, no
-    current folder, no standard streams, and no keys.
+    (files or folders, as absolute real paths), and nothing else: keep keys out of a package's
+    folder.  It gets no environment, no current folder, no standard streams, and no keys.
 
     Raises
         `Denied` (``isolation.level``) when the machine does not reach the level `require`;
