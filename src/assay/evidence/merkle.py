@@ -211,13 +211,11 @@ class Frontier:
                 self.levels.append([])
             edge = self.levels[level] + carry
             first = self.size >> (8 * (level + 1))
-            carry = []
-            whole = len(edge) // WIDTH
-            for number in range(whole):
-                tile = edge[number * WIDTH : (number + 1) * WIDTH]
-                full.append((level, first + number, tile))
-                carry.append(root(tile))
-            self.levels[level] = edge[whole * WIDTH :]
+            whole = len(edge) // WIDTH * WIDTH
+            done = [edge[at : at + WIDTH] for at in range(0, whole, WIDTH)]
+            full += [(level, first + number, tile) for number, tile in enumerate(done)]
+            carry = [root(tile) for tile in done]
+            self.levels[level] = edge[whole:]
             level += 1
         self.size += len(leaf_hashes)
         return full
