@@ -34,7 +34,7 @@ bench: $(VENV)/.dev
 	scripts/bench
 
 lock:
-	scripts/lock
+	scripts/lock $(if $(UPGRADE),--upgrade)
 
 clean:
 	rm -rf $(VENV)
