@@ -1,0 +1,319 @@
+"""Reading a table that somebody else made.
+
+Everything that can be wrong with it ends as one line naming the file, the rule and the remedy.
+Messages name lines and columns, never the values in them: those may be about people.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+import polars as pl
+
+from assay import files
+from assay.data.rows import (
+    DEFAULT_LIMITS,
+    Limits,
+    bounded,
+    bounded_binary,
+    check_names,
+    pieces,
+    shape,
+)
+from assay.errors import Usage
+
+Kind: TypeAlias = Literal["float", "int", "string", "bool", "date"]
+
+MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "#N/A"})
+"""Spellings of *no value*, read as such in columns that hold nothing but numbers besides."""
+
+_DATE = r"^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d|$)"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A checked table: `frame` has distinct, printable column names, at least one row, no NaN
+    (missing is null) and only the types of `Kind`; `format` says what the bytes were."""
+
+    frame: pl.DataFrame
+    format: Literal["csv", "parquet"]
+    name: str
+
+
+def read_table(
+    path: Path,
+    *,
+    expect: Sequence[Mapping[str, Any]] | None = None,
+    target: str | None = None,
+    text: Collection[str] = (),
+    limits: Limits = DEFAULT_LIMITS,
+) -> Table:
+    """The table in a CSV or Parquet file; which of the two, its content decides.
+
+    `expect` is a `schema` the columns must agree with, in any order; the frame comes back in the
+    order of `expect`.  `target` names a column that must have a finite value in every row.  The
+    columns in `text` are strings even where they look like numbers (account numbers, codes).
+
+    Raises `NotFound` or `Usage`.
+    """
+    if not str(path).isprintable():
+        raise Usage(
+            f"the path {str(path)[:100]!r} has unprintable characters",
+            remedy="rename the file",
+            code="data.path",
+        )
+    if ".." in path.parts:
+        raise Usage(
+            f"the path {path} goes up through '..'",
+            remedy="name the file by a path without '..'",
+            code="data.path",
+        )
+    with files.open_input(path, what="table") as stream:
+        return read_stream(
+            stream, path.name, expect=expect, target=target, text=text, limits=limits
+        )
+
+
+def read_stream(
+    stream: BinaryIO,
+    name: str,
+    *,
+    expect: Sequence[Mapping[str, Any]] | None = None,
+    target: str | None = None,
+    text: Collection[str] = (),
+    limits: Limits = DEFAULT_LIMITS,
+) -> Table:
+    """`read_table` for an open stream, for example of a sealed dataset; `name` is for messages."""
+    source = pieces(stream)
+    start = next(source, b"")
+    source = itertools.chain([start], source)
+    if start.startswith(b"PAR1"):
+        content = bounded_binary(source, name, limits)
+        frame = _plain(_read_parquet(content, name, limits), name)
+        found = Table(frame, "parquet", name)
+    else:
+        content = bounded(source, name, limits).rstrip(b"\r\n")
+        strings = set(text) | {str(c["name"]) for c in expect or () if c["type"] == "string"}
+        frame = _read_csv(content, name, limits)
+        frame = pl.DataFrame(
+            [c if c.name in strings else _typed(c, name) for c in frame.get_columns()]
+        )
+        found = Table(frame, "csv", name)
+    if expect is not None:
+        found = Table(_as_expected(found.frame, name, expect), found.format, name)
+    if target is not None:
+        check_target(found, target)
+    return found
+
+
+def _parsed(parse: Callable[[], pl.DataFrame], name: str, kind: str) -> pl.DataFrame:
+    """What `parse` returns; whatever Polars throws becomes one line."""
+    try:
+        return parse()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        raise Usage(
+            f"{name} is not a valid {kind} file",
+            remedy="export the table again, and compare its size with the original's",
+            code="data.unreadable",
+            # The parser's message can quote cells, so it stays out.
+            details={"error": type(error).__name__},
+        ) from None
+
+
+def _read_csv(content: bytes, name: str, limits: Limits) -> pl.DataFrame:
+    """Every column as text."""
+    outline = shape(content, name, limits)
+    frame = _parsed(
+        lambda: pl.read_csv(content, new_columns=outline.names, infer_schema=False), name, "CSV"
+    )
+    if frame.columns != outline.names or frame.height != outline.rows:
+        raise Usage(
+            f"{name}: {outline.rows:,} rows by RFC 4180, {frame.height:,} by the parser",
+            remedy='quote whole fields, and write a quote inside one as ""',
+            code="data.quote",
+        )
+    return frame
+
+
+def _read_parquet(content: bytes, name: str, limits: Limits) -> pl.DataFrame:
+    def outline() -> pl.DataFrame:
+        scan = pl.scan_parquet(io.BytesIO(content))
+        check_names(list(scan.collect_schema()), name, limits)
+        return scan.select(pl.len()).collect()
+
+    rows = int(_parsed(outline, name, "Parquet").item())
+    frame = _parsed(lambda: pl.read_parquet(io.BytesIO(content), n_rows=0), name, "Parquet")
+    if rows * frame.width > limits.cells:
+        raise Usage(
+            f"{name} has {rows:,} rows of {frame.width:,} columns; "
+            f"{limits.cells:,} values are read at most",
+            remedy="split the table, or keep only the columns that are needed",
+            code="data.too_large",
+        )
+    if not rows:
+        raise Usage(
+            f"{name} has no rows",
+            remedy="give a table with at least one row",
+            code="data.no_rows",
+        )
+    return _parsed(lambda: pl.read_parquet(io.BytesIO(content)), name, "Parquet")
+
+
+def kind_of(dtype: pl.DataType) -> Kind | None:
+    """The kind of values a Polars type holds; None for what is no table value (lists, bytes)."""
+    if dtype.is_integer():
+        return "int"
+    if dtype.is_float() or dtype.is_decimal():
+        return "float"
+    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return "string"
+    if isinstance(dtype, pl.Boolean):
+        return "bool"
+    if isinstance(dtype, pl.Date | pl.Datetime):
+        return "date"
+    return None
+
+
+def _plain(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Each column as one of the five kinds, with missing values as nulls."""
+    columns: list[pl.Series] = []
+    for column in frame.get_columns():
+        kind = kind_of(column.dtype)
+        if column.dtype == pl.Null:
+            column = column.cast(pl.String)
+        elif kind is None:
+            raise Usage(
+                f"{name}: column {column.name!r} is of type {column.dtype}, "
+                "which is not a number, text, truth value or date",
+                remedy="flatten or drop the column",
+                code="data.type",
+            )
+        elif kind == "string":
+            column = column.cast(pl.String)
+        elif kind == "float":
+            column = column.cast(pl.Float64).fill_nan(None)
+        columns.append(column)
+    return pl.DataFrame(columns)
+
+
+def _typed(column: pl.Series, name: str) -> pl.Series:
+    """A column of text as what all of its values are; half numbers, half text is refused."""
+    values = column.str.strip_chars()
+    values = values.set(values.is_in(MISSING), None)
+    missing, present = values.null_count(), values.len() - values.null_count()
+    if not present:
+        return column
+    numbers = values.cast(pl.Float64, strict=False)
+    numeric = numbers.len() - numbers.null_count()
+    if numeric == present:
+        return column if _identifies(values) else _number(values, numbers)
+    if 2 * numeric >= present:
+        row = (numbers.is_null() & values.is_not_null()).arg_max() or 0
+        raise Usage(
+            f"{name}: column {column.name!r} mixes numbers with text, first in row {row + 1}",
+            remedy="correct the cells (an empty one means no value), or declare the column as text",
+            code="data.mixed",
+        )
+    lower = values.str.to_lowercase()
+    if lower.is_in(["true", "false"]).sum() == present:
+        return lower == "true"
+    if values.str.contains(_DATE).sum() == present:
+        for parsed in (values.str.to_date(strict=False), _moments(values)):
+            if parsed.null_count() == missing:
+                return parsed
+    return column
+
+
+def _identifies(values: pl.Series) -> bool:
+    """Whether digits are a name, not a quantity: with leading zeros, or too long for 64 bits."""
+    if values.str.contains(r"^[-+]?0\d").any():
+        return True
+    whole = values.str.contains(r"^[-+]?\d+$").all()
+    return whole and values.cast(pl.Int64, strict=False).null_count() > values.null_count()
+
+
+def _number(values: pl.Series, numbers: pl.Series) -> pl.Series:
+    whole = values.cast(pl.Int64, strict=False)
+    return whole if whole.null_count() == values.null_count() else numbers
+
+
+def _moments(values: pl.Series) -> pl.Series:
+    try:
+        return values.str.to_datetime(strict=False)
+    except pl.exceptions.PolarsError:  # No format fits even one value.
+        return values.clear(values.len())
+
+
+def _as_expected(
+    frame: pl.DataFrame, name: str, expect: Sequence[Mapping[str, Any]]
+) -> pl.DataFrame:
+    wanted = [str(column["name"]) for column in expect]
+    missing = [c for c in wanted if c not in frame.columns]
+    surplus = [c for c in frame.columns if c not in wanted]
+    if missing or surplus:
+        parts = [
+            f"lacks {_listed(missing)}" if missing else "",
+            f"has {_listed(surplus)} besides" if surplus else "",
+        ]
+        raise Usage(
+            f"{name} has the wrong columns: it {' and '.join(filter(None, parts))}",
+            remedy=f"give exactly these columns: {_listed(wanted)}",
+            code="data.columns",
+            details={"missing": missing[:100], "surplus": surplus[:100]},
+        )
+    return pl.DataFrame([_one_expected(frame[str(c["name"])], name, c) for c in expect])
+
+
+def _one_expected(column: pl.Series, name: str, wanted: Mapping[str, Any]) -> pl.Series:
+    found, kind = kind_of(column.dtype), wanted["type"]
+    if column.null_count() == column.len():
+        types = {"int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean, "date": pl.Date}
+        column = column.cast(types.get(kind, pl.String))
+    elif found == "int" and kind == "float":
+        column = column.cast(pl.Float64)
+    elif found != kind:
+        raise Usage(
+            f"{name}: column {column.name!r} holds {found} values; {kind} was expected",
+            remedy=f"correct the column so that every cell is empty or of type {kind}",
+            code="data.column_type",
+        )
+    if column.null_count() and not wanted.get("nullable", True):
+        row = column.is_null().arg_max() or 0
+        raise Usage(
+            f"{name}: column {column.name!r} has {column.null_count():,} rows without a value, "
+            f"first row {row + 1}",
+            remedy="fill in every row of this column",
+            code="data.missing_value",
+        )
+    return column
+
+
+def check_target(table: Table, target: str) -> None:
+    """Raises `Usage` unless column `target` has a finite value in every row."""
+    if target not in table.frame.columns:
+        raise Usage(
+            f"{table.name} has no column {target[:100]!r}",
+            remedy=f"name the target column, one of: {_listed(table.frame.columns)}",
+            code="data.target",
+        )
+    column = table.frame[target]
+    bad = column.is_null()
+    if column.dtype.is_float():
+        bad = bad | ~column.is_finite().fill_null(value=False)
+    if count := int(bad.sum()):
+        raise Usage(
+            f"{table.name}: the target {target!r} is missing, NaN or infinite in {count:,} rows, "
+            f"first in row {(bad.arg_max() or 0) + 1}",
+            remedy="drop those rows, or fill in their true value",
+            code="data.target_missing",
+        )
+
+
+def _listed(names: Sequence[str], limit: int = 8) -> str:
+    shown = ", ".join(repr(n)[1:-1] for n in names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
