@@ -382,7 +382,7 @@ def test_power_loss_after_a_killed_process_loses_nothing_acknowledged_since(
 def test_an_append_syncs_a_handful_of_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grown(tmp_path, [3])
+    grown(tmp_path, [300])
     ledger = opened(tmp_path)
     ledger.append(entries(1, "warm"))
     calls: list[int] = []

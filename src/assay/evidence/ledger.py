@@ -187,7 +187,7 @@ class Ledger(Follower):
             # Committed: a full disk must not make this look undone.  What is left over is done by
             # the next append, which does fail if it cannot.
             with contextlib.suppress(Unavailable):
-                partials = edge.partial_files(checkpoint.size)
+                partials = edge.partial_files(checkpoint.size, since=size)
                 tiles.publish(self._folders, self._folder, [*published, *partials])
                 files.point("ledger.published")
                 if self._memory is not None:

@@ -120,13 +120,17 @@ class Edge:
             published.append((tile_path("entries", first + number), bundle))
         return Edge(frontier, held[whole * WIDTH :]), full, published
 
-    def partial_files(self, later: int) -> list[tuple[str, bytes]]:
-        """The partial tiles and entry bundle of this size not yet full in a tree of `later`."""
+    def partial_files(self, later: int, *, since: int = 0) -> list[tuple[str, bytes]]:
+        """The partial tiles and entry bundle of this size not yet full in a tree of `later`.
+
+        Those that were the same in a tree of `since` leaves are left out.
+        """
         size = self.frontier.size
         published: list[tuple[str, bytes]] = []
         for level, edge in enumerate(self.frontier.levels):
             index = size >> (8 * (level + 1))
-            if not edge or index != later >> (8 * (level + 1)):
+            same = size >> (8 * level) == since >> (8 * level)
+            if not edge or same or index != later >> (8 * (level + 1)):
                 continue
             published.append((tile_path(level, index, len(edge)), b"".join(edge)))
             if level == 0:
