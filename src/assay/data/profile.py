@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from assay.data.tables import kind_of
+from assay.data.kinds import kind_of
 
 SMALL = 10
 """The least number of rows, and of people, that a figure may be about."""

@@ -6,28 +6,25 @@ Messages name lines and columns, never the values in them: those may be about pe
 
 from __future__ import annotations
 
-import io
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal
 
 import polars as pl
 
 from assay import files
+from assay.data import parquet
+from assay.data.kinds import kind_of
 from assay.data.rows import (
     DEFAULT_LIMITS,
     Limits,
     bounded,
-    bounded_binary,
-    check_names,
     pieces,
     shape,
 )
 from assay.errors import Usage
-
-Kind: TypeAlias = Literal["float", "int", "string", "bool", "date"]
 
 MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "#N/A"})
 """Spellings of *no value*, read as such in columns that hold nothing but numbers besides."""
@@ -38,7 +35,7 @@ _DATE = r"^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d|$)"
 @dataclass(frozen=True, slots=True)
 class Table:
     """A checked table: `frame` has distinct, printable column names, at least one row, no NaN
-    (missing is null) and only the types of `Kind`; `format` says what the bytes were."""
+    (missing is null) and only `kinds.Kind`s of values; `format` says what the bytes were."""
 
     frame: pl.DataFrame
     format: Literal["csv", "parquet"]
@@ -93,9 +90,7 @@ def read_stream(
     start = next(source, b"")
     source = itertools.chain([start], source)
     if start.startswith(b"PAR1"):
-        content = bounded_binary(source, name, limits)
-        frame = _plain(_read_parquet(content, name, limits), name)
-        found = Table(frame, "parquet", name)
+        found = Table(parquet.read(source, name, limits), "parquet", name)
     else:
         content = bounded(source, name, limits).rstrip(b"\r\n")
         strings = set(text) | {str(c["name"]) for c in expect or () if c["type"] == "string"}
@@ -111,26 +106,19 @@ def read_stream(
     return found
 
 
-def _parsed(parse: Callable[[], pl.DataFrame], name: str, kind: str) -> pl.DataFrame:
-    """What `parse` returns; whatever Polars throws becomes one line."""
+def _read_csv(content: bytes, name: str, limits: Limits) -> pl.DataFrame:
+    """Every column as text."""
+    outline = shape(content, name, limits)
     try:
-        return parse()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        frame = pl.read_csv(content, new_columns=outline.names, infer_schema=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise Usage(
-            f"{name} is not a valid {kind} file",
-            remedy="export the table again, and compare its size with the original's",
+            f"{name} is not a valid CSV file",
+            remedy="export the table again",
             code="data.unreadable",
             # The parser's message can quote cells, so it stays out.
             details={"error": type(error).__name__},
         ) from None
-
-
-def _read_csv(content: bytes, name: str, limits: Limits) -> pl.DataFrame:
-    """Every column as text."""
-    outline = shape(content, name, limits)
-    frame = _parsed(
-        lambda: pl.read_csv(content, new_columns=outline.names, infer_schema=False), name, "CSV"
-    )
     if frame.columns != outline.names or frame.height != outline.rows:
         raise Usage(
             f"{name}: {outline.rows:,} rows by RFC 4180, {frame.height:,} by the parser",
@@ -138,67 +126,6 @@ def _read_csv(content: bytes, name: str, limits: Limits) -> pl.DataFrame:
             code="data.quote",
         )
     return frame
-
-
-def _read_parquet(content: bytes, name: str, limits: Limits) -> pl.DataFrame:
-    def outline() -> pl.DataFrame:
-        scan = pl.scan_parquet(io.BytesIO(content))
-        check_names(list(scan.collect_schema()), name, limits)
-        return scan.select(pl.len()).collect()
-
-    rows = int(_parsed(outline, name, "Parquet").item())
-    frame = _parsed(lambda: pl.read_parquet(io.BytesIO(content), n_rows=0), name, "Parquet")
-    if rows * frame.width > limits.cells:
-        raise Usage(
-            f"{name} has {rows:,} rows of {frame.width:,} columns; "
-            f"{limits.cells:,} values are read at most",
-            remedy="split the table, or keep only the columns that are needed",
-            code="data.too_large",
-        )
-    if not rows:
-        raise Usage(
-            f"{name} has no rows",
-            remedy="give a table with at least one row",
-            code="data.no_rows",
-        )
-    return _parsed(lambda: pl.read_parquet(io.BytesIO(content)), name, "Parquet")
-
-
-def kind_of(dtype: pl.DataType) -> Kind | None:
-    """The kind of values a Polars type holds; None for what is no table value (lists, bytes)."""
-    if dtype.is_integer():
-        return "int"
-    if dtype.is_float() or dtype.is_decimal():
-        return "float"
-    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
-        return "string"
-    if isinstance(dtype, pl.Boolean):
-        return "bool"
-    if isinstance(dtype, pl.Date | pl.Datetime):
-        return "date"
-    return None
-
-
-def _plain(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Each column as one of the five kinds, with missing values as nulls."""
-    columns: list[pl.Series] = []
-    for column in frame.get_columns():
-        kind = kind_of(column.dtype)
-        if column.dtype == pl.Null:
-            column = column.cast(pl.String)
-        elif kind is None:
-            raise Usage(
-                f"{name}: column {column.name!r} is of type {column.dtype}, "
-                "which is not a number, text, truth value or date",
-                remedy="flatten or drop the column",
-                code="data.type",
-            )
-        elif kind == "string":
-            column = column.cast(pl.String)
-        elif kind == "float":
-            column = column.cast(pl.Float64).fill_nan(None)
-        columns.append(column)
-    return pl.DataFrame(columns)
 
 
 def _typed(column: pl.Series, name: str) -> pl.Series:
