@@ -98,8 +98,16 @@ class Catalog:
 
     @contextlib.contextmanager
     def _reading(self) -> Generator[Connection]:
+        """A snapshot to read and to decode rows from: what cannot be decoded is damage."""
         with database.guarded(self._url), self._engine.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except (ValueError, TypeError) as error:
+                raise Corrupt(
+                    f"the catalog holds a row that is not one of its own: {error}",
+                    remedy=database.REBUILD,
+                    code="catalog",
+                ) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Generator[Connection]:
@@ -240,7 +248,7 @@ class Catalog:
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
             named = _subjects(connection, [row["leaf"] for row in rows])
-        return [_row(row, StatementRow, subjects=named.get(row["leaf"], {})) for row in rows]
+            return [_row(row, StatementRow, subjects=named.get(row["leaf"], {})) for row in rows]
 
     def models(self, project: str) -> list[ModelRow]:
         """The models of a project by name."""
@@ -264,7 +272,7 @@ class Catalog:
             of_project = select(a).where(a.c.project == project).order_by(a.c.alias)
             for alias in connection.execute(of_project):
                 points.setdefault(alias.name, {})[alias.alias] = alias.version
-        return [_row(row, ModelRow, aliases=points.get(row["name"], {})) for row in rows]
+            return [_row(row, ModelRow, aliases=points.get(row["name"], {})) for row in rows]
 
     def versions(self, project: str, name: str) -> list[VersionRow]:
         """The versions of a model, newest first."""
@@ -350,23 +358,17 @@ def _row(row: RowMapping, shape: type[_S], **extra: Any) -> _S:
     return shape(**values)
 
 
-def _clip(text: str) -> str:
-    """Foreign text as both databases can hold and index it."""
-    clean = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return clean[: schema.LONGEST]
-
-
 def _statement_row(leaf: derive.Leaf) -> dict[str, Any]:
     statement = leaf.statement
     return {
         "leaf": leaf.index,
         "envelope": leaf.envelope,
-        "id": _clip(statement.header.id),
+        "id": statement.header.id,
         "project": leaf.project,
-        "kind": _clip(kind_of(statement)),
-        "predicate_type": _clip(statement.predicateType),
-        "producer": _clip(statement.header.producer),
-        "issued": _clip(statement.header.issued),
+        "kind": kind_of(statement),
+        "predicate_type": statement.predicateType,
+        "producer": statement.header.producer,
+        "issued": statement.header.issued,
         "predicate": canonical.encode(statement.predicate).decode(),
     }
 
@@ -385,6 +387,6 @@ def _subject_rows(leaf: derive.Leaf) -> Iterator[dict[str, Any]]:
             "leaf": leaf.index,
             "ordinal": ordinal,
             "project": leaf.project,
-            "name": _clip(name),
-            "digest": _clip(digest),
+            "name": name,
+            "digest": digest,
         }

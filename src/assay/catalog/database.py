@@ -22,6 +22,7 @@ _CONNECT_SECONDS = 10
 _LOCAL_HOSTS = {None, "", "localhost", "127.0.0.1", "::1"}
 _DAMAGE = re.compile(
     r"not a database|malformed|no such (table|column)|(relation|column) .* does not exist"
+    r"|Could not decode"
 )
 REBUILD = "the catalog can be made again from the ledger: run `assay rebuild`"
 

@@ -61,7 +61,7 @@ class Leaf:
 
 def short(value: Any) -> str:
     """`value` if both databases can hold and index it as text; else `ValueError`."""
-    if not isinstance(value, str) or len(value) > schema.LONGEST or "\0" in value:
+    if not isinstance(value, str) or len(value) > schema.LONGEST_KEY or "\0" in value:
         raise ValueError("not a short text")
     value.encode()  # A lone surrogate is no text either.
     return value
@@ -158,7 +158,7 @@ def _approval(leaf: Leaf) -> list[Change]:
     values = {
         **leaf.key("name", "version", "stage"),
         "envelope": leaf.envelope,
-        "comment": leaf.text("comment", ""),
+        "comment": str(leaf.statement.predicate.get("comment", "")),
         "issued": leaf.statement.header.issued,
     }
     return [Change("insert", schema.approvals, {"leaf": leaf.index}, values)]
@@ -170,7 +170,7 @@ def _decision(leaf: Leaf) -> list[Change]:
     values = {
         "action": leaf.text("action"),
         "actor": leaf.text("actor"),
-        "subject": short(next((subject.name for subject in leaf.statement.subject), "")),
+        "subject": next((subject.name for subject in leaf.statement.subject), ""),
         "bundle": leaf.text("bundle", ""),
         "reasons": leaf.json("reasons", []),
         "status": "open" if begun else "allowed" if allowed else "denied",

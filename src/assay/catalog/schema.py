@@ -1,8 +1,9 @@
 """The catalog's tables.
 
 Every row can be derived again from the ledger.  Text is compared and sorted by its UTF-8 bytes on
-both databases, so that their dumps are equal; JSON is kept as canonical text; times are RFC 3339 in
-UTC (`assay.clock.timestamp`), which sorts as text.
+both databases (the migrations choose PostgreSQL's collation "C"), so that their dumps are equal;
+JSON is kept as canonical text; times are RFC 3339 in UTC (`assay.clock.timestamp`), which sorts as
+text.
 """
 
 from __future__ import annotations
@@ -12,26 +13,55 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Dialect,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
+    TypeDecorator,
 )
 
 HEAD = "0001"
 """The newest migration.  Opening compares it before loading Alembic."""
 
-LONGEST = 512
-"""Characters in an indexed text; PostgreSQL's B-trees refuse rows above a third of a page."""
+LONGEST_KEY = 160
+"""Characters in an indexed text.  PostgreSQL refuses an index row over 2,704 bytes: three of these
+at four bytes each, and a project's name, have to fit."""
+
+LONGEST = 2000
+"""Characters in any other text."""
 
 metadata = MetaData()
 
-_text = Text().with_variant(Text(collation="C"), "postgresql")
+
+class Clipped(TypeDecorator[str]):
+    """Foreign text as both databases can hold it, clipped in rows as in questions."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value is None:
+            return None
+        clean = value.encode("utf-8", "replace").decode()
+        return clean.replace("\0", "\N{REPLACEMENT CHARACTER}")[: self.limit]
 
 
-def _texts(*names: str, primary_key: bool = False) -> list[Column[str]]:
-    return [Column(name, _text, nullable=False, primary_key=primary_key) for name in names]
+def _keys(*names: str, primary_key: bool = False) -> list[Column[str]]:
+    return [Column(n, Clipped(LONGEST_KEY), nullable=False, primary_key=primary_key) for n in names]
+
+
+def _texts(*names: str) -> list[Column[str]]:
+    return [Column(name, Clipped(LONGEST), nullable=False) for name in names]
+
+
+def _json(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
 
 
 def _leaf(*, primary_key: bool = False) -> Column[int]:
@@ -54,8 +84,9 @@ statements = Table(
     "statements",
     metadata,
     _leaf(primary_key=True),
-    *_texts("envelope", "id", "project", "kind", "predicate_type", "producer", "issued"),
-    *_texts("predicate"),
+    *_keys("project", "kind"),
+    *_texts("envelope", "id", "predicate_type", "producer", "issued"),
+    _json("predicate"),
     Index("statements_by_kind", "project", "kind", "leaf"),
 )
 
@@ -64,14 +95,15 @@ subjects = Table(
     metadata,
     _leaf(primary_key=True),
     Column("ordinal", Integer, primary_key=True, autoincrement=False),
-    *_texts("project", "name", "digest"),
+    *_keys("project", "digest"),
+    *_texts("name"),
     Index("subjects_by_digest", "project", "digest", "leaf"),
 )
 
 actors = Table(
     "actors",
     metadata,
-    *_texts("id", primary_key=True),
+    *_keys("id", primary_key=True),
     *_texts("kind", "level"),
     _flag("disabled"),
     _leaf(),
@@ -80,8 +112,9 @@ actors = Table(
 datasets = Table(
     "datasets",
     metadata,
-    *_texts("project", "name", primary_key=True),
-    *_texts("content", "owner", "details", "issued"),
+    *_keys("project", "name", primary_key=True),
+    *_texts("content", "owner", "issued"),
+    _json("details"),
     _flag("hold"),
     _leaf(),
 )
@@ -89,7 +122,7 @@ datasets = Table(
 models = Table(
     "models",
     metadata,
-    *_texts("project", "name", primary_key=True),
+    *_keys("project", "name", primary_key=True),
     *_texts("issued"),
     _leaf(),
 )
@@ -97,8 +130,10 @@ models = Table(
 model_versions = Table(
     "model_versions",
     metadata,
-    *_texts("project", "name", "version", primary_key=True),
-    *_texts("author", "artifact", "served", "details", "stage", "issued"),
+    *_keys("project", "name", "version", primary_key=True),
+    *_keys("served"),
+    *_texts("author", "artifact", "stage", "issued"),
+    _json("details"),
     _flag("revoked"),
     _flag("hold"),
     _leaf(),
@@ -108,7 +143,7 @@ model_versions = Table(
 aliases = Table(
     "aliases",
     metadata,
-    *_texts("project", "name", "alias", primary_key=True),
+    *_keys("project", "name", "alias", primary_key=True),
     *_texts("version", "issued"),
     _leaf(),
 )
@@ -117,15 +152,17 @@ approvals = Table(
     "approvals",
     metadata,
     _leaf(primary_key=True),
-    *_texts("project", "name", "version", "stage", "envelope", "comment", "issued"),
+    *_keys("project", "name", "version"),
+    *_texts("stage", "envelope", "comment", "issued"),
     Index("approvals_by_version", "project", "name", "version"),
 )
 
 decisions = Table(
     "decisions",
     metadata,
-    *_texts("project", "id", primary_key=True),
-    *_texts("action", "actor", "subject", "bundle", "reasons", "status", "issued"),
+    *_keys("project", "id", primary_key=True),
+    *_texts("action", "actor", "subject", "bundle", "status", "issued"),
+    _json("reasons"),
     _flag("allowed"),
     _leaf(),
     Index("decisions_by_leaf", "project", "leaf"),
