@@ -20,7 +20,8 @@ from assay.errors import AssayError, NotFound, Unavailable
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_SHOW = 120
+_SHOW = 200
+_REFUSALS = ("AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "403 Forbidden")
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -282,7 +283,9 @@ class ObjectBlobs:
             return _missing(key)
         if isinstance(error, AssayError) or not isinstance(error, Exception):
             return error
-        refused = isinstance(error, (PermissionDeniedError, UnauthenticatedError))
+        refused = isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or any(
+            word in str(error) for word in _REFUSALS
+        )
         # The first line only: what follows may quote the request, and with it the credentials' id.
         said = str(error).strip().partition("\n")[0][:_SHOW]
         return Unavailable(
