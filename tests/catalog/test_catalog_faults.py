@@ -225,14 +225,13 @@ def filled(tmp_path: Path, story: Any) -> Path:
     return path
 
 
-def ask_everything(path: Path) -> None:
-    catalog = Catalog.open(f"sqlite:///{path}")
+def ask_everything(catalog: Catalog) -> None:
     try:
         catalog.position()
-        catalog.dump_canonical()
         catalog.statements("fraud")
         catalog.models("fraud")
         catalog.versions("fraud", "credit")
+        catalog.dump_canonical()
         catalog.clear()
     finally:
         catalog.close()
@@ -251,7 +250,7 @@ def test_a_truncated_file_ends_in_one_error(filled: Path, part: float) -> None:
     data = filled.read_bytes()
     filled.write_bytes(data[: int(len(data) * part)])
     with pytest.raises((Corrupt, Unavailable)):
-        ask_everything(filled)
+        ask_everything(Catalog.open(f"sqlite:///{filled}"))
 
 
 @settings(
@@ -269,7 +268,7 @@ def test_flipped_bits_never_end_in_a_traceback(
         data[int(where * len(data))] ^= flip
     filled.write_bytes(data)
     try:
-        ask_everything(filled)
+        ask_everything(Catalog.open(f"sqlite:///{filled}"))
     except AssayError:
         pass
     finally:
@@ -301,9 +300,7 @@ def test_a_row_that_cannot_be_decoded_is_corrupt(url: str, story: Any, damage: s
     with catalog._engine.begin() as connection:
         connection.exec_driver_sql(damage)
     with pytest.raises(Corrupt) as refused:
-        catalog.statements("fraud")
-        catalog.versions("fraud", "credit")
-        catalog.dump_canonical()
+        ask_everything(catalog)
     assert "assay rebuild" in refused.value.remedy
 
 
