@@ -6,6 +6,8 @@ accepts only those very bytes: there is one spelling of each document, so no bit
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -59,3 +61,19 @@ def digest_file(path: Path) -> Digest:
     """The digest of a regular file's bytes."""
     with path.open("rb") as stream:
         return digest_stream(stream)
+
+
+def b64(data: bytes) -> str:
+    """Standard base64 with padding (RFC 4648 section 4)."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def unb64(text: str, *, what: str) -> bytes:
+    """The bytes of `text`; raises `Corrupt` for any but the one spelling `b64` gives."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Corrupt(f"{what}: not base64", code="base64") from error
+    if b64(data) != text:
+        raise Corrupt(f"{what}: base64 is not in its canonical spelling", code="base64")
+    return data

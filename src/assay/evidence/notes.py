@@ -8,8 +8,6 @@ time comes from.  Both must hold.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import struct
@@ -17,6 +15,7 @@ from datetime import datetime, timezone
 
 import msgspec
 
+from assay import canonical
 from assay.clock import timestamp
 from assay.errors import Corrupt, Usage, Verification
 from assay.evidence.signers import PublicKey, Signer
@@ -60,7 +59,7 @@ def check_origin(origin: str) -> str:
 
 def raw_ed25519(key: PublicKey) -> bytes:
     """The 32 bytes of an Ed25519 public key; raises `Usage` for another algorithm."""
-    spki = _unb64(key.spki, "public key")
+    spki = canonical.unb64(key.spki, what="public key")
     if (
         key.algorithm != "ed25519"
         or len(spki) != len(_ED25519_SPKI) + 32
@@ -83,7 +82,7 @@ def sign_checkpoint(origin: str, size: int, root: bytes, at: datetime, signer: S
     """The note for a tree head, signed twice; `at` is cut to whole seconds."""
     check_origin(origin)
     raw = raw_ed25519(signer.public)
-    text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n".encode()
+    text = f"{origin}\n{size}\n{canonical.b64(root)}\n".encode()
     seconds = int(at.timestamp())
     plain = key_id(origin, _NOTE, raw) + signer.sign(text)
     timed = (
@@ -91,7 +90,7 @@ def sign_checkpoint(origin: str, size: int, root: bytes, at: datetime, signer: S
         + struct.pack(">Q", seconds)
         + signer.sign(_cosigned(seconds, text))
     )
-    lines = [f"— {origin} {base64.b64encode(sig).decode()}\n".encode() for sig in (plain, timed)]
+    lines = [f"— {origin} {canonical.b64(sig)}\n".encode() for sig in (plain, timed)]
     return text + b"\n" + b"".join(lines)
 
 
@@ -168,7 +167,7 @@ def _split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
             raise wrong
         if any(c.isspace() for c in parts[1]):
             raise wrong
-        blob = _unb64(parts[2], "checkpoint signature")
+        blob = canonical.unb64(parts[2], what="checkpoint signature")
         if len(blob) < 5:
             raise wrong
         signatures.append((parts[1], blob))
@@ -180,18 +179,8 @@ def _body(text: bytes) -> tuple[str, int, bytes]:
     lines = text.decode().split("\n")
     if len(lines) != 4 or lines[3] or not lines[0] or not _DECIMAL.fullmatch(lines[1]):
         raise Corrupt("checkpoint: not an origin, a size and a root hash", code="checkpoint")
-    root = _unb64(lines[2], "checkpoint root")
+    root = canonical.unb64(lines[2], what="checkpoint root")
     size = int(lines[1])
     if len(root) != 32 or size >= 1 << 63:
         raise Corrupt("checkpoint: the size or the root hash is malformed", code="checkpoint")
     return lines[0], size, root
-
-
-def _unb64(text: str, what: str) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Corrupt(f"{what}: not base64", code="base64") from error
-    if base64.b64encode(data).decode() != text:
-        raise Corrupt(f"{what}: base64 is not in its canonical spelling", code="base64")
-    return data

@@ -165,6 +165,9 @@ def fold(state: State, index: int, raw: bytes | None) -> None:
         kind = kind_of(statement)
         if index == 0:
             _genesis(state, statement)
+            signers = dsse.verify(sealed, state.keys())
+            if not any(state.workspace_key_valid(keyid, 0) for keyid in signers):
+                raise ValueError("the genesis statement is not signed by the workspace's key")
         for digest in statement.digests:
             state.evidence.setdefault(digest, []).append(index)
             if kind not in ("decision", "outcome"):
@@ -232,7 +235,7 @@ def _decision(state: State, index: int, statement: Statement) -> None:
         )
 
 
-def _outcome(state: State, index: int, statement: Statement) -> None:
+def _outcome(state: State, _: int, statement: Statement) -> None:
     state.open.pop(statement.predicate["decision"], None)
 
 
@@ -365,11 +368,11 @@ def _endpoint(state: State, index: int, statement: Statement) -> None:
     _touch(state, index, f"endpoint:{key}")
 
 
-def _supersession(state: State, index: int, statement: Statement) -> None:
+def _supersession(state: State, _: int, statement: Statement) -> None:
     state.superseded.append(statement.predicate["envelope"])
 
 
-def _nothing(state: State, index: int, statement: Statement) -> None:
+def _nothing(_state: State, _index: int, _statement: Statement) -> None:
     """Entitled, and it changes nothing here: an approval counts where facts are collected."""
 
 
@@ -387,9 +390,9 @@ _CHANGES: dict[str, tuple[frozenset[str], Callable[[State, int, Statement], None
     "model-version": (frozenset({"registerModel"}), _model_version),
     "alias": (frozenset({"promote"}), _alias),
     "revocation": (frozenset({"revoke"}), _revocation),
-    "hold": (frozenset({"hold"}), _hold),
+    "hold": (frozenset({"hold", "holdDataset"}), _hold),
     "endpoint": (frozenset({"deploy", "kill"}), _endpoint),
-    "supersession": (frozenset({"approve"}), _supersession),
+    "supersession": (frozenset({"supersede"}), _supersession),
     "approval": (frozenset({"approve"}), _nothing),
 }
 """Statement kind → (the actions whose decision entitles it, what it changes)."""

@@ -8,8 +8,6 @@ nothing covers.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,9 +83,7 @@ def make(
         dict(names),
     )
     signature = signer.sign(canonical.encode(body))
-    return canonical.encode(
-        Bundle(body, signer.public.keyid, base64.b64encode(signature).decode())
-    )
+    return canonical.encode(Bundle(body, signer.public.keyid, canonical.b64(signature)))
 
 
 def read(data: bytes) -> Bundle:
@@ -104,18 +100,3 @@ def read(data: bytes) -> Bundle:
             code="bundle",
         )
     return bundle
-
-
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def unb64(text: str, what: str) -> bytes:
-    """Strict base64: exactly one spelling of each byte string."""
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Corrupt(f"{what}: not base64", code="bundle") from error
-    if b64(data) != text:
-        raise Corrupt(f"{what}: base64 is not in its canonical spelling", code="bundle")
-    return data

@@ -31,7 +31,7 @@ from assay.evidence.facts import Evidence, FactDeclaration, TrustedProducer, col
 from assay.evidence.ledger import leaf_bytes
 from assay.evidence.state import State
 from assay.evidence.statement import Statement
-from assay.govern.bundle import Bundle, read, unb64
+from assay.govern.bundle import Bundle, read
 from assay.policy.bundle import Bundle as PolicyBundle
 from assay.policy.engine import Engine, Request
 from assay.types import Digest
@@ -80,7 +80,9 @@ def verify(data: bytes, *, now: datetime, pinned: Digest | None = None) -> Repor
 
     signed_roots = [_part("trust root", lambda r=r: trust.read_signed(r)) for r in body.trust]
     root = _part("trust root", lambda: trust.verify_chain(signed_roots, pinned))
-    checks.append(f"trust root version {root.version}" + (" matches the pinned digest" if pinned else ""))
+    checks.append(
+        f"trust root version {root.version}" + (" matches the pinned digest" if pinned else "")
+    )
 
     checkpoint = _part(
         "checkpoint",
@@ -93,8 +95,8 @@ def verify(data: bytes, *, now: datetime, pinned: Digest | None = None) -> Repor
     for item in body.leaves:
         where = f"leaf {item.index}"
         raw = canonical.encode(item.envelope)
-        nonce = unb64(item.nonce, f"{where}: nonce")
-        proof = [unb64(node, f"{where}: proof") for node in item.proof]
+        nonce = canonical.unb64(item.nonce, what=f"{where}: nonce")
+        proof = [canonical.unb64(node, what=f"{where}: proof") for node in item.proof]
         leaf = merkle.leaf_hash(leaf_bytes(hashlib.sha256(nonce + raw).digest()))
         _part(
             f"{where} (its nonce, envelope or inclusion proof)",
@@ -137,7 +139,9 @@ def verify(data: bytes, *, now: datetime, pinned: Digest | None = None) -> Repor
         )
     _part(
         "outer signature (bytes were changed after export)",
-        lambda: key.public.verify(unb64(bundle.sig, "outer signature"), canonical.encode(body)),
+        lambda: key.public.verify(
+            canonical.unb64(bundle.sig, what="outer signature"), canonical.encode(body)
+        ),
     )
     checks.append("outer signature of the exporting workspace")
     return _report(bundle, folded, checkpoint, checks, decisions, leaves, now, pinned is not None)
@@ -166,7 +170,9 @@ def _leaf(folded: State, index: int, raw: bytes) -> Leaf:
     ]
     if not counting:
         raise Verification(f"leaf {index}: no signature by a key valid there", code="bundle.leaf")
-    return Leaf(index, statement, dsse.envelope_digest(envelope), counting, state.kind_of(statement))
+    return Leaf(
+        index, statement, dsse.envelope_digest(envelope), counting, state.kind_of(statement)
+    )
 
 
 def _engines(policies: dict[str, Any]) -> dict[str, tuple[Engine, PolicyBundle]]:
@@ -216,9 +222,7 @@ def _replay(
     }
 
 
-def _facts(
-    leaf: Leaf, leaves: list[Leaf], folded: State, policy: PolicyBundle
-) -> dict[str, Any]:
+def _facts(leaf: Leaf, leaves: list[Leaf], folded: State, policy: PolicyBundle) -> dict[str, Any]:
     about = set(leaf.statement.digests[1:]) | {workspace_digest(folded.workspace)}
     as_of = leaf.statement.predicate["as_of"]
     evidence = [
@@ -230,7 +234,8 @@ def _facts(
             producer=other.statement.header.producer,
         )
         for other in leaves
-        if other.index < as_of and about & set(other.statement.digests)
+        if other.index < as_of
+        and about & set(other.statement.digests)
         and other.statement.header.project in (leaf.statement.header.project, state.WORKSPACE)
     ]
     kinds: dict[str, set[str]] = {keyid: {"workspace"} for keyid in folded.workspace_keys}
@@ -286,8 +291,11 @@ def _report(
         revoked=version.revoked,
         stage=version.stage,
         decisions=decisions,
-        limits=LIMITS if pinned else (
-            "The trust root was not compared with one you knew before: give --trust-root.", *LIMITS
+        limits=LIMITS
+        if pinned
+        else (
+            "The trust root was not compared with one you knew before: give --trust-root.",
+            *LIMITS,
         ),
         leaves=leaves,
         names=bundle.body.names,
