@@ -139,11 +139,8 @@ def _is_of(declared: FactDeclaration, value: Any) -> bool:
         case "bool":
             return isinstance(value, bool)
         case "long":
-            return (
-                number and value == int(value) and abs(value) <= _MOST_LONG
-                if (number and math.isfinite(value))
-                else False
-            )
+            whole = number and math.isfinite(value) and value == int(value)
+            return whole and abs(value) <= _MOST_LONG
         case "decimal":
             return number and math.isfinite(value) and abs(Decimal(value)) <= _MOST_DECIMAL
         case "string":

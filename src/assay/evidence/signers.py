@@ -83,12 +83,13 @@ def _loaded(public: PublicKey) -> tuple[ed25519.Ed25519PublicKey | ec.EllipticCu
         key = load_der_public_key(der)
     except (binascii.Error, ValueError, UnsupportedAlgorithm) as error:
         raise wrong from error
-    kind = ed25519.Ed25519PublicKey if public.algorithm == "ed25519" else ec.EllipticCurvePublicKey
-    if not isinstance(key, (ed25519.Ed25519PublicKey, ec.EllipticCurvePublicKey)):
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        fits = public.algorithm == "ed25519"
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        fits = public.algorithm != "ed25519" and isinstance(key.curve, ec.SECP256R1)
+    else:
         raise wrong
-    if not isinstance(key, kind) or _spki(key) != public.spki:
-        raise wrong
-    if isinstance(key, ec.EllipticCurvePublicKey) and not isinstance(key.curve, ec.SECP256R1):
+    if not fits or _spki(key) != public.spki:
         raise wrong
     return key, f"{public.algorithm}:{hashlib.sha256(der).hexdigest()[:32]}"
 
@@ -146,7 +147,7 @@ def _generate(algorithm: Algorithm) -> _PrivateKey:
 class FileSigner(MemorySigner):
     """A private key in a PEM file (PKCS #8) that only its owner reads (mode 0600).
 
-    With a passphrase it is encrypted (PBES2, AES-256-CBC, scrypt or PBKDF2 as `cryptography` picks).
+    With a passphrase it is encrypted (PBES2 with what `cryptography` deems best).
     """
 
     @classmethod

@@ -80,9 +80,8 @@ def verify(data: bytes, *, now: datetime, pinned: Digest | None = None) -> Repor
 
     signed_roots = [_part("trust root", lambda r=r: trust.read_signed(r)) for r in body.trust]
     root = _part("trust root", lambda: trust.verify_chain(signed_roots, pinned))
-    checks.append(
-        f"trust root version {root.version}" + (" matches the pinned digest" if pinned else "")
-    )
+    matches = " matches the pinned digest" if pinned else ""
+    checks.append(f"trust root version {root.version}{matches}")
 
     checkpoint = _part(
         "checkpoint",
