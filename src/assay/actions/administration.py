@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 from assay import canonical
-from assay.actions.people import subject_of, workspace_target
+from assay.actions.people import role_statement, subject_of, workspace_target
+from assay.clock import timestamp
 from assay.errors import NotFound, Usage
-from assay.evidence.state import WORKSPACE
+from assay.evidence import trust
+from assay.evidence.signers import FileSigner
+from assay.evidence.state import WORKSPACE, workspace_digest
 from assay.policy import vocabulary as cedar
-from assay.types import check_digest, check_name
+from assay.types import Digest, check_digest, check_name
 from assay.workspace.action import Action, Doing, Outcome, Target
-from assay.workspace.opening import POLICY_RING, project_rings
+from assay.workspace.credentials import Person
+from assay.workspace import doctor
+from assay.workspace.opening import POLICY_RING, first_roles, project_rings
 from assay.workspace.view import View
 
 
@@ -22,7 +29,7 @@ class CreateProject(Action, frozen=True, kw_only=True):
     redo: ClassVar[bool] = True
     new: str
     owner: str
-    """The actor who gets every role but approver in it, to begin with."""
+    """The actor who gets every role but approver and service in it, to begin with."""
 
     def target(self, view: View) -> Target:
         check_name(self.new, what="project")
@@ -37,8 +44,10 @@ class CreateProject(Action, frozen=True, kw_only=True):
         for ring in project_rings(self.new):
             if ring not in existing:
                 doing.store.rings.create(ring)
-        statement = doing.attest("project", subject_of(f"project:{self.new}"), {"project": self.new})
-        return Outcome({"project": self.new}, [statement])
+        made = doing.attest("project", subject_of(f"project:{self.new}"), {"project": self.new})
+        roles = first_roles(self.new)
+        granted = [role_statement(doing, self.owner, role, granted=True) for role in roles]
+        return Outcome({"project": self.new, "owner": self.owner, "roles": roles}, [made, *granted])
 
 
 class ApplyPolicy(Action, frozen=True, kw_only=True):
@@ -119,3 +128,81 @@ def _ring_target(view: View, ring: str, context: dict[str, str]) -> Target:
     )
 
 
+class RotateKey(Action, frozen=True, kw_only=True):
+    """A new workspace key, and a trust root that names it.  Revoke the old one afterwards.
+
+    The trust root is signed by who asks, who must hold a root key.
+    """
+
+    name: ClassVar[str] = "rotateKey"
+    reason: str
+
+    def target(self, view: View) -> Target:
+        return workspace_target(view, {"reason": self.reason}, "keys")
+
+    def apply(self, doing: Doing) -> Outcome:
+        roots = trust.load(doing.layout.trust)
+        root = trust.verify_chain(roots, doing.layout.pinned)
+        holder = doing.credential.signer if isinstance(doing.credential, Person) else None
+        if holder is None or holder.public not in root.root_keys or root.threshold > 1:
+            raise Usage(
+                "the trust root is signed by whoever holds its root keys",
+                remedy="run this as the person who founded the workspace",
+                code="keys.root",
+            )
+        signer = FileSigner.create(doing.layout.keys / f"workspace.{root.version + 1}.pem")
+        keys = (*root.workspace_keys, signer.public)
+        changed = msgspec.structs.replace(
+            root,
+            version=root.version + 1,
+            workspace_keys=keys,
+            issued=timestamp(doing.clock.now()),
+        )
+        signed = trust.sign(changed, [holder])
+        trust.verify_chain([*roots, signed], doing.layout.pinned)
+        trust.save(doing.layout.trust, signed)
+        predicate = {"key": msgspec.to_builtins(signer.public), "reason": self.reason}
+        keyid = signer.public.keyid
+        statement = doing.attest("workspace-key", subject_of(f"key:{keyid}"), predicate)
+        before = root.workspace_keys[-1].keyid
+        return Outcome({"keyid": keyid, "before": before}, [statement])
+
+
+class Examine(Action, frozen=True, kw_only=True):
+    """Look at the workspace's health, and record it as evidence that gates may read."""
+
+    name: ClassVar[str] = "examine"
+
+    def target(self, view: View) -> Target:
+        return workspace_target(view, {})
+
+    def apply(self, doing: Doing) -> Outcome:
+        findings = doctor.examine(doing.layout, doing.store, doing.view, doing.clock)
+        predicate = doctor.predicate(findings)
+        subject = {"workspace": workspace_digest(doing.view.state.workspace)}
+        statement = doing.attest(doctor.KIND, subject, predicate, producer=doctor.PRODUCER)
+        return Outcome(predicate, [statement])
+
+
+class CollectGarbage(Action, frozen=True, kw_only=True):
+    """Delete what no dataset, model version or policy refers to, after 24 hours of grace."""
+
+    name: ClassVar[str] = "maintain"
+
+    def target(self, view: View) -> Target:
+        return workspace_target(view, {})
+
+    def apply(self, doing: Doing) -> Outcome:
+        collected = doing.store.collect(reachable(doing.view), doing.clock.now())
+        return Outcome(collected)
+
+
+def reachable(view: View) -> list[tuple[str, Digest]]:
+    """Every content that the ledger refers to, as (ring, digest)."""
+    state = view.state
+    found = [(f"{d.project}/data", digest) for d in state.datasets.values() for digest in d.contents]
+    for version in state.versions.values():
+        found.append((f"{version.project}/models", version.artifact))
+        if version.served is not None:
+            found.append((f"{version.project}/models", version.served))
+    return [*found, *((POLICY_RING, bundle) for bundle in state.bundles)]

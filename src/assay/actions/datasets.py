@@ -52,6 +52,7 @@ class RegisterDataset(Action, frozen=True, kw_only=True):
 
     def target(self, view: View) -> Target:
         check_name(self.dataset, what="dataset name")
+        tables.check_path(Path(self.path))
         if self.legal_basis not in LEGAL_BASES:
             raise Usage(
                 f"{self.legal_basis!r} is no legal basis",
@@ -72,8 +73,12 @@ class RegisterDataset(Action, frozen=True, kw_only=True):
 
     def apply(self, doing: Doing) -> Outcome:
         path = Path(self.path)
+        doing.progress(f"sealing {path.name}")
+        # Sealed first, so that what is described is what is kept, whatever happens to the file.
+        content = doing.store.put(ring_of(self.project), path, salted=True)
         doing.progress(f"reading {path.name}")
-        table = tables.read_table(path)
+        with doing.store.open(ring_of(self.project), content) as stream:
+            table = tables.read_stream(stream, path.name)
         if self.subject_column and self.subject_column not in table.frame.columns:
             raise Usage(
                 f"{path.name} has no column {self.subject_column!r}",
@@ -83,8 +88,6 @@ class RegisterDataset(Action, frozen=True, kw_only=True):
         doing.progress("profiling")
         profile = profiles.profile(table.frame, self.subject_column or None)
         schema = profiles.schema(table.frame)
-        doing.progress("sealing")
-        content = doing.store.put(ring_of(self.project), path, salted=True)
         details: dict[str, Any] = {
             "origin": self.origin,
             "licence": self.licence,
@@ -98,6 +101,7 @@ class RegisterDataset(Action, frozen=True, kw_only=True):
             "rows": table.frame.height,
             "columns": table.frame.width,
             "format": table.format,
+            "schema": schema,
         }
         subject = {self.dataset: content}
         predicate = {
@@ -113,7 +117,7 @@ class RegisterDataset(Action, frozen=True, kw_only=True):
                 producer="assay.data.profile/1",
             ),
         ]
-        value = {"dataset": self.dataset, "content": content, **details, "schema": schema}
+        value = {"dataset": self.dataset, "content": content, **details}
         return Outcome(value, statements)
 
 
@@ -162,3 +166,36 @@ class ReadDataset(Action, frozen=True, kw_only=True):
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.dataset(self.project, self.dataset)
         return Outcome(doing.store.open(ring_of(self.project), found.content))
+
+
+class HoldDataset(Action, frozen=True, kw_only=True):
+    """Stop a dataset from being read until the hold is lifted, for instance while an erasure is
+    pending."""
+
+    name: ClassVar[str] = "holdDataset"
+    redo: ClassVar[bool] = True
+    dataset: str
+    held: bool = True
+    reason: str
+
+    def target(self, view: View) -> Target:
+        found = view.dataset(self.project, self.dataset)
+        return Target(
+            uid=cedar.dataset_uid(self.project, self.dataset),
+            entities=[dataset_entity(found), view.project_entity(self.project)],
+            context={"reason": self.reason},
+            digests={self.dataset: found.content},
+            subjects=[f"dataset:{self.project}/{self.dataset}"],
+            words={"data": self.dataset, "project": self.project},
+        )
+
+    def apply(self, doing: Doing) -> Outcome:
+        found = doing.view.dataset(self.project, self.dataset)
+        predicate = {
+            "subject": "dataset",
+            "name": self.dataset,
+            "held": self.held,
+            "reason": self.reason,
+        }
+        statement = doing.attest("hold", {self.dataset: found.content}, predicate)
+        return Outcome({"dataset": self.dataset, "held": self.held}, [statement])

@@ -14,6 +14,7 @@ from assay.clock import timestamp
 from assay.errors import NotFound, Usage
 from assay.evidence.signers import PublicKey
 from assay.evidence.state import WORKSPACE
+from assay.evidence.statement import Statement
 from assay.policy import vocabulary as cedar
 from assay.types import PROJECT_ROLES, WORKSPACE_ROLE, Digest
 from assay.workspace.action import Action, Doing, Outcome, Target
@@ -58,6 +59,11 @@ class EnrolActor(Action, frozen=True, kw_only=True):
     level: str = "personal-key"
     keys: tuple[PublicKey, ...] = ()
     roles: tuple[str, ...] = ()
+    label: str = ""
+    """What the directory calls the actor.  Never in the decision: the ledger names nobody."""
+
+    def params(self) -> dict[str, Any]:
+        return {k: v for k, v in super().params().items() if k != "label"}
 
     def target(self, view: View) -> Target:
         if self.kind not in ("person", "service", "workload"):
@@ -86,7 +92,9 @@ class EnrolActor(Action, frozen=True, kw_only=True):
         }
         statements = [doing.attest("actor", subject_of(f"actor:{self.actor}"), predicate)]
         for role in self.roles:
-            statements.append(_role_statement(doing, self.actor, role, granted=True))
+            statements.append(role_statement(doing, self.actor, role, granted=True))
+        if self.label:
+            doing.directory.put(self.actor, self.label)
         return Outcome({"actor": self.actor, "roles": list(self.roles)}, statements)
 
 
@@ -104,7 +112,8 @@ def check_role(view: View, role: str) -> None:
         )
 
 
-def _role_statement(doing: Doing, actor: str, role: str, *, granted: bool) -> Any:
+def role_statement(doing: Doing, actor: str, role: str, *, granted: bool) -> Statement:
+    """That an actor has a role from now on, or has it no longer."""
     predicate = {"actor": actor, "role": role, "granted": granted}
     return doing.attest("role", subject_of(f"actor:{actor}"), predicate)
 
@@ -125,7 +134,7 @@ class ManageRole(Action, frozen=True, kw_only=True):
         return workspace_target(view, {}, f"actor:{self.actor}")
 
     def apply(self, doing: Doing) -> Outcome:
-        statement = _role_statement(doing, self.actor, self.role, granted=self.granted)
+        statement = role_statement(doing, self.actor, self.role, granted=self.granted)
         return Outcome({"role": self.role, "granted": self.granted}, [statement])
 
 
@@ -153,6 +162,25 @@ class DisableActor(Action, frozen=True, kw_only=True):
         }
         statement = doing.attest("actor", subject_of(f"actor:{self.actor}"), predicate)
         return Outcome({"actor": self.actor, "disabled": self.disabled}, [statement])
+
+
+class EraseActor(Action, frozen=True, kw_only=True):
+    """Forget who an actor is: every statement stays valid, and nobody is named any more."""
+
+    name: ClassVar[str] = "eraseActor"
+    redo: ClassVar[bool] = True
+    actor: str
+
+    def target(self, view: View) -> Target:
+        if self.actor not in view.state.actors:
+            raise NotFound(f"actor {self.actor} is not enrolled", code="actor")
+        return workspace_target(view, {}, f"actor:{self.actor}")
+
+    def apply(self, doing: Doing) -> Outcome:
+        doing.directory.erase(self.actor)
+        predicate = {"actor": self.actor}
+        statement = doing.attest("erasure", subject_of(f"actor:{self.actor}"), predicate)
+        return Outcome({"actor": self.actor, "erased": True}, [statement])
 
 
 class RevokeKey(Action, frozen=True, kw_only=True):

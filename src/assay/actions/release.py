@@ -49,7 +49,7 @@ def version_target(
     if stage:
         if stage not in STAGES:
             raise Usage(f"{stage!r} is not a stage", remedy=f"one of {', '.join(STAGES)}")
-        facts = view.gate_facts(project, found.served or found.artifact)
+        facts = view.facts(project, found.served or found.artifact)
         approvals = view.approvals(found, stage) if found.served else []
         target.context.update(
             stage=cedar.stage(stage),
@@ -106,7 +106,7 @@ class Approve(Action, frozen=True, kw_only=True):
             "stage": self.stage,
             "comment": self.comment,
             "as_of": doing.view.state.size,
-            # Whoever reads two keys under one user of one machine is not two people.
+            # Two keys that one user of one machine can read are not two people.
             "held_by": {"uid": os.getuid(), "host": canonical.digest(platform.node().encode())},
             "mfa": doing.credential.protected,
         }
@@ -201,3 +201,34 @@ class Hold(Action, frozen=True, kw_only=True):
         subject = {f"{found.name}@{found.version}": found.served or found.artifact}
         statement = doing.attest("hold", subject, predicate)
         return Outcome({"model": found.name, "version": found.version, "held": self.held}, [statement])
+
+
+class Supersede(Action, frozen=True, kw_only=True):
+    """Say of one statement about a version that it no longer counts, and why: an approver's word,
+    on the record, so that nobody reruns an assessor until lucky."""
+
+    name: ClassVar[str] = "supersede"
+    redo: ClassVar[bool] = True
+    model: str
+    version: str
+    envelope: str
+    """The digest of the statement's envelope, as ``assay model show`` lists it."""
+    reason: str
+
+    def target(self, view: View) -> Target:
+        return version_target(view, self.project, self.model, self.version, {"reason": self.reason})
+
+    def apply(self, doing: Doing) -> Outcome:
+        found = doing.view.version(self.project, self.model, self.version)
+        about = found.served or found.artifact
+        known = {e.envelope_digest for e in doing.view.evidence(self.project, about)}
+        if self.envelope not in known:
+            raise Usage(
+                f"no statement {self.envelope[:80]} is about {self.model}@{found.version}",
+                remedy=f"assay model show {self.model}@{found.version} lists them",
+                code="supersede.envelope",
+            )
+        predicate = {"envelope": self.envelope, "reason": self.reason}
+        subject = {f"{found.name}@{found.version}": about}
+        statement = doing.attest("supersession", subject, predicate)
+        return Outcome({"envelope": self.envelope, "superseded": True}, [statement])

@@ -58,6 +58,15 @@ def read_table(
 
     Raises `NotFound` or `Usage`.
     """
+    check_path(path)
+    with files.open_input(path, what="table") as stream:
+        return read_stream(
+            stream, path.name, expect=expect, target=target, text=text, limits=limits
+        )
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path that hides where it leads; raises `Usage`."""
     if not str(path).isprintable():
         raise Usage(
             f"the path {str(path)[:100]!r} has unprintable characters",
@@ -69,10 +78,6 @@ def read_table(
             f"the path {path} goes up through '..'",
             remedy="name the file by a path without '..'",
             code="data.path",
-        )
-    with files.open_input(path, what="table") as stream:
-        return read_stream(
-            stream, path.name, expect=expect, target=target, text=text, limits=limits
         )
 
 

@@ -129,7 +129,7 @@ def _values(column: Column) -> NDArray[Any]:
 
 def _score(original: Original, columns: Sequence[Column]) -> Scores:
     model = original.model
-    rows = frame(columns, original.names) if original.by_name else _matrix(columns, original.names)
+    rows = frame(columns, original.names) if original.by_name else matrix(columns, original.names)
     family = type(model).__module__.partition(".")[0]
     if type(model).__name__ == "Booster" and family == "xgboost":
         import xgboost
@@ -152,7 +152,8 @@ def _score(original: Original, columns: Sequence[Column]) -> Scores:
     return scores
 
 
-def _matrix(columns: Sequence[Column], names: Sequence[str]) -> NDArray[np.float64]:
+def matrix(columns: Sequence[Column], names: Sequence[str]) -> NDArray[np.float64]:
+    """The named columns as one matrix of doubles, rows × columns."""
     given = {column.name: column for column in columns}
     return np.stack([_values(given[name]) for name in names], axis=1)
 

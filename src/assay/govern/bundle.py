@@ -8,14 +8,13 @@ nothing covers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from assay import canonical
 from assay.errors import Corrupt
-from assay.evidence.signers import Signer
 from assay.types import Digest
 
 FORMAT = "assay/bundle/v1"
@@ -69,9 +68,9 @@ def make(
     leaves: Sequence[BundleLeaf],
     policies: Mapping[str, Any],
     names: Mapping[str, str],
-    signer: Signer,
+    sign: Callable[[Mapping[str, Any]], tuple[str, bytes]],
 ) -> bytes:
-    """The bytes of a bundle."""
+    """The bytes of a bundle; `sign` gives the workspace's key id and signature over the body."""
     body = Body(
         FORMAT,
         subject,
@@ -82,8 +81,8 @@ def make(
         dict(policies),
         dict(names),
     )
-    signature = signer.sign(canonical.encode(body))
-    return canonical.encode(Bundle(body, signer.public.keyid, canonical.b64(signature)))
+    keyid, signature = sign(msgspec.to_builtins(body))
+    return canonical.encode(Bundle(body, keyid, canonical.b64(signature)))
 
 
 def read(data: bytes) -> Bundle:

@@ -21,11 +21,16 @@ from assay.types import Digest
 if TYPE_CHECKING:
     from assay.store import Store
     from assay.workspace.credentials import Credential
+    from assay.workspace.directory import Directory
+    from assay.workspace.layout import Layout
     from assay.workspace.view import View
 
 Durability = Literal["before", "segment"]
 """``before``: the decision is durable before anything is done.  ``segment``: decided once per
 credential and state, recorded in aggregate."""
+
+SIGNED = frozenset({"assay/bundle/v1"})
+"""Formats of documents that `Doing.sign` signs."""
 
 REGISTRY: dict[str, type[Action]] = {}
 """Every action class by its type name, so that recovery can rebuild one from a decision."""
@@ -64,13 +69,18 @@ class Doing:
     decision: str
     actor: str
     project: str
+    layout: Layout
     store: Store
+    directory: Directory
     clock: Clock
     view: View
     credential: Credential | None
     nested: Callable[[Action], Any]
     """Perform a further action for the same actor; its decision names this one as its parent."""
     progress: Callable[[str], None]
+    sign: Callable[[Mapping[str, Any]], tuple[str, bytes]]
+    """The workspace key's id and signature over a document that leaves the workspace; only for the
+    formats in `SIGNED`, none of which means anything on the ledger."""
 
     def attest(
         self,

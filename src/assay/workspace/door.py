@@ -18,7 +18,7 @@ After a crash `recover` repeats or abandons each open decision; it never guesses
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,9 +33,10 @@ from assay.evidence.statement import Statement, predicate_type
 from assay.policy.engine import Decision, Engine, Reason, Request
 from assay.store import Store
 from assay.types import Digest
-from assay.workspace.action import Action, Doing, Outcome, Target, from_params
+from assay.workspace.action import SIGNED, Action, Doing, Outcome, Target, from_params
 from assay.workspace.credentials import Authenticated, Credential
 from assay.workspace.denials import Denials
+from assay.workspace.directory import Directory
 from assay.workspace.epoch import Epoch
 from assay.workspace.layout import Layout
 from assay.workspace.view import View
@@ -60,17 +61,17 @@ class Workspace:
         signer: Signer,
         clock: Clock,
         load_engine: Callable[[Digest], Engine],
-        index: Callable[[View], None],
+        directory: Directory,
     ) -> None:
         self.layout = layout
         self.ledger = ledger
         self.store = store
         self.view = view
         self.clock = clock
+        self.directory = directory
         self.epoch = Epoch(layout.epoch)
         self._signer = signer
         self._load_engine = load_engine
-        self._index = index
         self._denials = Denials(layout.root / "denials")
 
     # -- the door ---------------------------------------------------------------------------------
@@ -102,7 +103,6 @@ class Workspace:
             files.point("door.applied")
             self._record(action, decision_id, target, outcome, revisions)
             files.point("door.recorded")
-        self._index(self.view)
         return outcome.value
 
     def preview(self, credential: Credential, action: Action) -> tuple[Decision, Target]:
@@ -231,12 +231,15 @@ class Workspace:
             decision=decision_id,
             actor=actor,
             project=action.project,
+            layout=self.layout,
             store=self.store,
+            directory=self.directory,
             clock=self.clock,
             view=self.view,
             credential=credential,
             nested=nested,
             progress=progress,
+            sign=self._sign_document,
         )
         try:
             return action.apply(doing)
@@ -310,7 +313,6 @@ class Workspace:
             else:
                 self._close(open_decision.project, decision_id, "abandoned", "crash")
                 done.append(f"abandoned {open_decision.action} {decision_id}: run it again")
-        self._index(self.view)
         return done
 
     @contextlib.contextmanager
@@ -349,6 +351,11 @@ class Workspace:
             producer=PRODUCER,
             clock=self.clock,
         )
+
+    def _sign_document(self, document: Mapping[str, Any]) -> tuple[str, bytes]:
+        if document.get("format") not in SIGNED:
+            raise ValueError(f"a document of format {document.get('format')!r} is not signed here")
+        return self._signer.public.keyid, self._signer.sign(canonical.encode(document))
 
     def _sign(self, statement: Statement) -> dsse.Envelope:
         return dsse.sign(statement, self._signer)

@@ -43,6 +43,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: str = "policy"
     catalog: str = ""
     """A SQLAlchemy URL, or ``env:NAME`` for one with a password; empty means SQLite inside."""
+    keys: str = ""
+    """The key service's URL (see `assay.store.keys`); empty means ``root.key`` inside."""
+    blobs: str = ""
+    """``s3://BUCKET[/PREFIX]`` for sealed blobs in an object store; empty means inside."""
+    development: bool = False
+    """Made with ``assay init --development``: no recovery recipient, and everybody is told so."""
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -172,7 +178,7 @@ def write_config(config: Config) -> str:
         "# The digest of the first trust root: whoever has this file can verify everything else.\n"
         f'trust_root = "{config.trust_root}"\n'
         f'folder = "{config.folder}"\n'
-        f'policy = "{config.policy}"\n'
+        f'policy = "{config.policy}"\n' + ("development = true\n" if config.development else "")
     )
 
 

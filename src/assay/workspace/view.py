@@ -7,6 +7,7 @@ names, so an old or foreign snapshot costs time and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -14,10 +15,12 @@ import msgspec
 from assay import files
 from assay.clock import Clock, not_before, timestamp
 from assay.errors import AssayError, Conflict, NotFound
+from assay.evidence import approvals
 from assay.evidence import envelope as dsse
 from assay.evidence import state as states
 from assay.evidence.facts import Evidence, FactDeclaration, FactSet, TrustedProducer, collect
 from assay.evidence.ledger import Ledger, Sealer
+from assay.evidence.notes import Checkpoint
 from assay.evidence.state import DatasetState, State, VersionState
 from assay.policy import vocabulary as cedar
 from assay.types import Digest
@@ -51,10 +54,11 @@ class View:
         self._ledger = ledger
         self._sealer = sealer
         self._clock = clock
-        self._evidence: dict[int, tuple[Evidence, list[str]] | None] = {}
+        self._evidence: dict[int, Evidence | None] = {}
         self._snapshot_size = 0
         self.state = self._load_snapshot()
         self.policy = PolicyFacts([], [], {})
+        """What the active bundle declares; whoever loads the engine keeps it in step."""
 
     # -- following the ledger -------------------------------------------------------------------
 
@@ -102,6 +106,11 @@ class View:
             pass  # Absent, altered or of another ledger: fold from the beginning.
         return State()
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The tree head the state was folded to."""
+        return self._ledger.checkpoint
+
     # -- things by name ---------------------------------------------------------------------------
 
     def version(self, project: str, name: str, version: str) -> VersionState:
@@ -110,7 +119,7 @@ class View:
         found = self.state.versions.get(f"{project}/{name}@{number}")
         if found is None:
             known = sorted(
-                v.version for v in self.state.versions.values() if (v.project, v.name) == (project, name)
+                (v.version for v in self.versions(project, name)), key=lambda v: (len(v), v)
             )
             raise NotFound(
                 f"model {name}@{version} does not exist in project {project}",
@@ -120,6 +129,14 @@ class View:
                 code="model_version",
             )
         return found
+
+    def versions(self, project: str, name: str = "") -> list[VersionState]:
+        """The versions of a model, or of all models of a project, in the order of registration."""
+        return [
+            v
+            for v in self.state.versions.values()
+            if v.project == project and (not name or v.name == name)
+        ]
 
     def dataset(self, project: str, name: str) -> DatasetState:
         """A dataset by name; raises `NotFound`."""
@@ -137,97 +154,56 @@ class View:
 
     # -- evidence ---------------------------------------------------------------------------------
 
-    def evidence(self, project: str, digest: Digest) -> list[Evidence]:
-        """Every statement of `project` about `digest` with a signature that counts at its leaf."""
+    def evidence(self, project: str, *digests: Digest) -> list[Evidence]:
+        """Every statement of `project`, or of the workspace, about one of `digests` whose
+        signature counts at its leaf."""
         found: list[Evidence] = []
-        for index in self.state.evidence.get(digest, []):
+        for index in sorted({i for d in digests for i in self.state.evidence.get(d, [])}):
             item = self._read_evidence(index)
-            if item is None or item[0].statement.header.project != project:
+            if item is None or item.statement.header.project not in (project, states.WORKSPACE):
                 continue
-            evidence, signers = item
             # Revocations may name an earlier leaf, so validity is asked anew each time.
-            counting = [
-                keyid
-                for keyid in signers
-                if self.state.workspace_key_valid(keyid, index)
-                or self.state.actor_of_key(keyid, index) is not None
-            ]
+            counting = self.state.counting(item.keyids, index)
             if counting:
-                found.append(msgspec.structs.replace(evidence, keyids=counting))
+                found.append(msgspec.structs.replace(item, keyids=counting))
         return found
 
-    def _read_evidence(self, index: int) -> tuple[Evidence, list[str]] | None:
-        if index in self._evidence:
-            return self._evidence[index]
-        (leaf,) = self._ledger.read(index, index + 1)
-        item = None
-        if leaf.envelope is not None:
-            try:
-                envelope = dsse.decode(leaf.envelope)
-                statement = envelope.statement()
-                signers = dsse.verify(envelope, self.state.keys())
-                item = (
-                    Evidence(
+    def _read_evidence(self, index: int) -> Evidence | None:
+        """The statement at a leaf with every signature that holds; None when there is none."""
+        if index not in self._evidence:
+            (leaf,) = self._ledger.read(index, index + 1)
+            item = None
+            if leaf.envelope is not None:
+                with contextlib.suppress(AssayError):
+                    envelope = dsse.decode(leaf.envelope)
+                    statement = envelope.statement()
+                    item = Evidence(
                         index=index,
                         envelope_digest=dsse.envelope_digest(envelope),
                         statement=statement,
-                        keyids=signers,
+                        keyids=dsse.verify(envelope, self.state.keys()),
                         producer=statement.header.producer,
-                    ),
-                    list(signers),
-                )
-            except AssayError:
-                item = None
-        self._evidence[index] = item
-        return item
+                    )
+            self._evidence[index] = item
+        return self._evidence[index]
 
     def facts(self, project: str, digest: Digest) -> FactSet:
-        """The facts about `digest` in `project` under the active policy bundle."""
-        kinds: dict[str, set[str]] = {
-            keyid: {"workspace"} for keyid in self.state.workspace_keys
-        }
-        for actor in self.state.actors.values():
-            for keyid in actor.keys:
-                kinds.setdefault(keyid, set()).add("person")
+        """The facts about `digest`, and about the workspace, under the active policy bundle."""
+        about = (digest, states.workspace_digest(self.state.workspace))
         return collect(
-            self.evidence(project, digest),
+            self.evidence(project, *about),
             self.policy.declarations,
             self.policy.producers,
-            key_kinds=kinds,
+            key_kinds=self.state.key_kinds(),
             superseded=set(self.state.superseded),
         )
 
     def approvals(self, version: VersionState, stage: str) -> list[dict[str, Any]]:
-        """The approvals of a version for `stage` that count now, one for each person.
-
-        An approval counts when its key was valid at its leaf, its signer is enabled, holds the
-        approver role today, and is not the author.
-        """
-        assert version.served is not None  # noqa: S101 - callers hold a convertible version
-        counting: dict[str, dict[str, Any]] = {}
-        approvers = self.state.roles.get(f"{version.project}/approver", [])
-        for item in self.evidence(version.project, version.served):
-            predicate = item.statement.predicate
-            if states.kind_of(item.statement) != "approval":
-                continue
-            if (predicate.get("stage"), predicate.get("version")) != (stage, version.version):
-                continue
-            for keyid in item.keyids:
-                person = self.state.actor_of_key(keyid, item.index)
-                if person is None or person == version.author or person not in approvers:
-                    continue
-                if self.state.actors[person].disabled:
-                    continue
-                counting[person] = {
-                    "actor": person,
-                    "level": self.state.actors[person].level,
-                    "issued": item.statement.header.issued,
-                    "held_by": predicate.get("held_by", {}),
-                    "comment": predicate.get("comment", ""),
-                    "index": item.index,
-                    "envelope": item.envelope_digest,
-                }
-        return list(counting.values())
+        """The approvals of a version for `stage` that count now; see `approvals.counting`."""
+        if version.served is None:
+            return []
+        items = self.evidence(version.project, version.served)
+        return approvals.counting(items, self.state, version, stage)
 
     # -- entities ---------------------------------------------------------------------------------
 
