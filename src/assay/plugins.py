@@ -21,34 +21,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from assay.errors import Unavailable
 
 GROUPS = ("assay.facts", "assay.assessors", "assay.key_services")
 
 
+Score: TypeAlias = Callable[[Any], Any]
+"""Columns (a list of `assay.formats.schema.Column`) → probabilities, an array rows × classes."""
+Shadow: TypeAlias = Callable[[Any, Any, int], Score]
+"""Columns, labels and a seed → the scores of the model's algorithm trained on those rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows to judge a model on: feature `columns`, one label a row, and the values of sensitive
+    columns by name."""
+
+    columns: list[Any]
+    labels: list[int | str]
+    sensitive: dict[str, list[Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What an assessor gets: one model version and the data to judge it on.
+    """What an assessor gets about one model version.  Every model runs in a confined process.
 
-    `score` maps a frame's feature columns to an array of class probabilities (rows × classes),
-    computed in a confined process.  `shadow` trains a copy of the model's algorithm on other rows
-    of the training data, also confined, and is None where the algorithm is not known.
+    `train` holds the rows it was trained on, if given; `classes` is empty where the model's file
+    does not name them; `champion` is what production serves now, if that is another model; `shadow`
+    is None where the algorithm is not known.
     """
 
-    onnx: bytes
-    train: Any
-    test: Any
-    target: str
-    positive: Any
+    test: Rows
+    train: Rows | None
+    classes: list[int | str]
+    positive: int | str | None
     threshold: float
-    sensitive: tuple[str, ...]
     seed: int
-    score: Callable[[Any], Any]
-    shadow: Callable[[Any, int], Callable[[Any], Any]] | None
-    original: Path | None
+    score: Score
+    champion: Score | None
+    shadow: Shadow | None
     progress: Callable[[str], None]
 
 

@@ -1,9 +1,9 @@
 """Assess: how good a model is, and what it gives away, with the uncertainty of both.
 
 What lives here
-    `quality` (discrimination, calibration, lift, generalisation, slices), `privacy` (membership
-    inference), `intervals` (the statistics under them), `declarations` (the facts that gates may
-    ask for).
+    `assessors` (what ``assay model assess`` runs), `quality` (discrimination, calibration, lift,
+    generalisation, slices), `privacy` (membership inference), `intervals` (the statistics under
+    them), `declarations` (the facts that gates may ask for).
 
 May import
     Floor 0, NumPy and SciPy.

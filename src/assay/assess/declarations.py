@@ -11,9 +11,9 @@ from typing import Any
 QUALITY = "https://assay.dev/evidence/quality/v1"
 PRIVACY = "https://assay.dev/evidence/privacy-membership/v1"
 
-_QUALITY_REMEDY = "assay model assess {model}@{version} --project {project} --test {data}"
+_QUALITY_REMEDY = "assay model assess {model}@{version} --data {data} --project {project}"
 _PRIVACY_REMEDY = (
-    "assay model assess {model}@{version} --project {project} --test {data} --train {training}"
+    "assay model assess {model}@{version} --data {data} --train {training} --project {project}"
 )
 
 

@@ -105,7 +105,7 @@ class Scorer:
         parts: list[Answers] = []
         for start in range(0, rows, _ROWS):
             piece = [Column(c.name, c.dtype, c.values[start : start + _ROWS]) for c in chosen]
-            parts.append(_decode(self._call(msgspec.msgpack.encode(Score(piece))), piece))
+            parts.append(decode(self._call(msgspec.msgpack.encode(Score(piece))), piece))
         if not parts:
             raise Usage("there are no rows to score", code="score.rows")
         return np.concatenate(parts)
@@ -126,8 +126,11 @@ class Scorer:
         return [given[name] for name in self.described.features]
 
 
-def _decode(answer: bytes, piece: Sequence[Column]) -> Answers:
-    """The confined process may lie about anything: only a matrix of our rows is accepted."""
+def decode(answer: bytes, piece: Sequence[Column]) -> Answers:
+    """The matrix in an answer of `load`, or of `assay.formats.retrain.load`.
+
+    The confined process may lie about anything: only one row for each of ours is accepted.
+    """
     try:
         told = msgspec.msgpack.decode(answer, type=dict[str, Any])
         rows, width = told["shape"]

@@ -8,6 +8,7 @@ names, so an old or foreign snapshot costs time and nothing else.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from assay.evidence import approvals
 from assay.evidence import envelope as dsse
 from assay.evidence import state as states
 from assay.evidence.facts import Evidence, FactDeclaration, FactSet, TrustedProducer, collect
-from assay.evidence.ledger import Ledger, Sealer
+from assay.evidence.ledger import Leaf, Ledger, Sealer
 from assay.evidence.notes import Checkpoint
 from assay.evidence.state import DatasetState, State, VersionState
 from assay.policy import vocabulary as cedar
@@ -110,6 +111,23 @@ class View:
     def checkpoint(self) -> Checkpoint:
         """The tree head the state was folded to."""
         return self._ledger.checkpoint
+
+    @property
+    def note(self) -> bytes:
+        """The signed note of `checkpoint`."""
+        return self._ledger.note
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Every leaf up to the checkpoint, verified."""
+        return self._ledger.read(0, self.state.size)
+
+    def leaf(self, index: int) -> Leaf:
+        """One leaf, verified."""
+        return next(self._ledger.read(index, index + 1))
+
+    def inclusion(self, index: int) -> list[bytes]:
+        """The proof that a leaf is under `checkpoint`."""
+        return self._ledger.inclusion(index)
 
     # -- things by name ---------------------------------------------------------------------------
 

@@ -1,0 +1,168 @@
+"""Assess a model version: run every installed assessor on it, confined, and sign what they found."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from assay import plugins
+from assay.actions.material import columns_of, labels_of, private_copy, read_frame
+from assay.actions.models import read_served
+from assay.actions.release import version_target
+from assay.errors import Usage
+from assay.evidence.state import VersionState
+from assay.evidence.statement import Statement
+from assay.formats import retrain, scoring
+from assay.formats.schema import Column
+from assay.isolation.limits import GIB, Level, Limits
+from assay.isolation.worker import Worker
+from assay.plugins import Assessment, Rows, Score, Shadow
+from assay.types import Digest
+from assay.workspace.action import Action, Doing, Outcome, Target
+from assay.workspace.view import View
+
+_LIMITS = Limits(memory_bytes=8 * GIB, wall_seconds=600, answer_bytes=GIB)
+
+
+class AssessModel(Action, frozen=True, kw_only=True):
+    """Measure a version on data it was not trained on, and how much it gives away of its own."""
+
+    name: ClassVar[str] = "assess"
+    model: str
+    version: str
+    data: str
+    """The dataset to judge it on."""
+    train: str = ""
+    """The dataset it was trained on: for the generalisation gap and membership inference."""
+    seed: int = 0
+
+    def target(self, view: View) -> Target:
+        found = view.version(self.project, self.model, self.version)
+        data = view.dataset(self.project, self.data)
+        trained_on = view.dataset(self.project, self.train) if self.train else None
+        if trained_on is not None and trained_on.content == data.content:
+            raise Usage(
+                f"{self.data} and {self.train} are the same rows: a model is not judged on what it "
+                "was trained on",
+                remedy="register rows that were held out, and assess on those",
+                code="assess.same_data",
+            )
+        registered = found.details["dataset"]
+        if registered and self.data == registered:
+            raise Usage(
+                f"{self.model}@{found.version} was trained on {registered}",
+                remedy="assess on rows that were held out",
+                code="assess.same_data",
+            )
+        if not found.details["label"]:
+            raise Usage(
+                f"{self.model}@{found.version} was registered without the column it predicts",
+                remedy="register it again with --label COLUMN",
+                code="assess.label",
+            )
+        return version_target(view, self.project, self.model, found.version, {})
+
+    def apply(self, doing: Doing) -> Outcome:
+        found = doing.view.version(self.project, self.model, self.version)
+        onnx = read_served(doing, self.project, self.model, found.version)
+        test, test_digest = _rows(doing, found, self.data)
+        datasets = {"data": {"name": self.data, "content": test_digest}}
+        train = None
+        if self.train:
+            train, train_digest = _rows(doing, found, self.train)
+            datasets["train"] = {"name": self.train, "content": train_digest}
+        subject = {f"{found.name}@{found.version}.onnx": found.served or found.artifact}
+        statements: list[Statement] = []
+        predicates: dict[str, Any] = {}
+        with contextlib.ExitStack() as stack:
+            scorer, level = stack.enter_context(_scorer(onnx))
+            given = Assessment(
+                test=test,
+                train=train,
+                classes=list(scorer.described.classes),
+                positive=found.details["positive"],
+                threshold=found.details["threshold"],
+                seed=self.seed,
+                score=scorer,
+                champion=stack.enter_context(_champion(doing, found)),
+                shadow=stack.enter_context(_shadow(doing, found)) if train else None,
+                progress=doing.progress,
+            )
+            for name, assessor in plugins.load("assay.assessors").items():
+                doing.progress(f"assessing: {name}")
+                predicate = assessor.assess(given)
+                if predicate is None:
+                    continue
+                predicates[assessor.kind] = predicate
+                full = {**predicate, "datasets": datasets, "isolation": level}
+                statements.append(
+                    doing.attest(assessor.kind, subject, full, producer=assessor.producer)
+                )
+        value = {"model": found.name, "version": found.version, "datasets": datasets}
+        return Outcome({**value, "found": predicates}, statements)
+
+
+def _rows(doing: Doing, found: VersionState, dataset: str) -> tuple[Rows, Digest]:
+    """A dataset as an assessor gets it, and the dataset's digest."""
+    label = found.details["label"]
+    frame, digest = read_frame(doing, dataset, found.details["purpose"], label)
+    sensitive = found.details["sensitive"]
+    missing = [name for name in sensitive if name not in frame.columns]
+    if missing:
+        raise Usage(
+            f"dataset {dataset} has no column {missing[0]!r}, which was registered as sensitive",
+            remedy=f"columns: {', '.join(frame.columns)}",
+            code="assess.sensitive",
+        )
+    columns = columns_of(frame, found.details["leave_out"])
+    slices = {name: frame[name].to_list() for name in sensitive}
+    return Rows(columns, labels_of(frame, label), slices), digest
+
+
+@contextlib.contextmanager
+def _scorer(onnx: bytes) -> Generator[tuple[scoring.Scorer, Level]]:
+    with Worker.start(scoring.TARGET, onnx, limits=_LIMITS) as worker:
+        yield scoring.Scorer(worker.call), worker.level
+
+
+@contextlib.contextmanager
+def _champion(doing: Doing, found: VersionState) -> Generator[scoring.Scorer | None]:
+    """The version that production serves now, unless it is this one or takes other columns."""
+    number = doing.view.state.aliases.get(f"{found.project}/{found.name}@production")
+    champion = doing.view.state.versions.get(f"{found.project}/{found.name}@{number}")
+    usable = champion is not None and champion.served and champion.served != found.served
+    if champion is None or not usable or champion.revoked:
+        yield None
+        return
+    onnx = read_served(doing, found.project, found.name, champion.version)
+    with _scorer(onnx) as (scorer, _):
+        yield scorer
+
+
+@contextlib.contextmanager
+def _shadow(doing: Doing, found: VersionState) -> Generator[Shadow | None]:
+    """How to train the algorithm again on other rows; None where its file does not tell."""
+    model_format = found.details["format"]
+    if model_format not in retrain.FORMATS:
+        yield None
+        return
+    with private_copy(doing, found.artifact, found.details) as copy:
+        init = msgspec.msgpack.encode(retrain.Init(str(copy), model_format))
+        require: Level | None = "process" if found.details["pickle"] else None
+        with Worker.start(
+            retrain.TARGET, init, inputs=[copy], limits=_LIMITS, require=require
+        ) as worker:
+
+            def fit(columns: list[Column], labels: list[int | str], seed: int) -> Score:
+                worker.call(msgspec.msgpack.encode(retrain.Fit(columns, labels, seed)))
+
+                def ask(rows: Sequence[Column]) -> scoring.Answers:
+                    answer = worker.call(msgspec.msgpack.encode(retrain.Ask(list(rows))))
+                    return scoring.decode(answer, rows)
+
+                return ask
+
+            yield fit

@@ -1,0 +1,86 @@
+"""The facts that gates may ask of what these actions record themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assay.evidence.facts import ISSUED
+from assay.evidence.statement import predicate_type
+
+
+def _fact(
+    name: str, kind: str, type_: str, path: str, worse: str, description: str, remedy: str
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": type_,
+        "predicate_type": predicate_type(kind),
+        "path": path,
+        "worse": worse,
+        "order": ["declared", "verified"] if name == "provenance.level" else [],
+        "description": description,
+        "remedy": remedy,
+        "seconds": 5,
+        # A workspace's health changes; what is true of bytes does not.
+        "combine": "latest" if kind == "doctor" else "worst",
+    }
+
+
+_REGISTER = "assay model register FILE --name {model} --project {project}"
+
+DECLARATIONS: list[dict[str, Any]] = [
+    _fact(
+        "parity.disagreement",
+        "parity",
+        "decimal",
+        "decision_disagreement",
+        "higher",
+        "Largest share of decisions that differ between the original and what is served.",
+        _REGISTER,
+    ),
+    _fact(
+        "parity.max_difference",
+        "parity",
+        "decimal",
+        "max_abs_diff",
+        "higher",
+        "Largest difference of a score between the original and what is served.",
+        _REGISTER,
+    ),
+    _fact(
+        "provenance.level",
+        "model-version",
+        "string",
+        "details.provenance",
+        "",
+        "Whether where it comes from was declared by somebody or verified by a builder's signature.",
+        _REGISTER,
+    ),
+    _fact(
+        "doctor.critical",
+        "doctor",
+        "long",
+        "critical",
+        "higher",
+        "Critical findings about this workspace.",
+        "assay doctor",
+    ),
+    _fact(
+        "doctor.issued",
+        "doctor",
+        "datetime",
+        ISSUED,
+        "lower",
+        "When the workspace was last examined.",
+        "assay doctor",
+    ),
+    _fact(
+        "doctor.isolation",
+        "doctor",
+        "string",
+        "isolation",
+        "",
+        "The level of confinement that this machine reaches.",
+        "assay doctor",
+    ),
+]

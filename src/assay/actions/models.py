@@ -1,0 +1,238 @@
+"""Actions that take in a model: register (seal, scan, convert, compare) and scan again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from assay.actions.material import MODEL_LIMIT, columns_of, models_ring, private_copy, read_frame
+from assay.actions.people import project_target
+from assay.actions.release import version_target
+from assay.errors import AssayError, Usage
+from assay.formats import convert, parity
+from assay.formats.detect import Detected, detect
+from assay.isolation.limits import GIB, Level, Limits
+from assay.isolation.run import run
+from assay.supply import scan
+from assay.types import Digest, check_name
+from assay.workspace.action import Action, Doing, Outcome, Target
+from assay.workspace.view import View
+
+PARITY_PRODUCER = "assay.formats.parity/1"
+
+SAMPLE_ROWS = 2_000
+"""Rows of the training data that a conversion is tried on."""
+_LIMITS = Limits(memory_bytes=8 * GIB, cpu_seconds=300, wall_seconds=600, answer_bytes=GIB)
+_MISTAKES = frozenset({"usage.convert.columns", "usage.convert.sample"})
+"""What goes wrong in a conversion because of what the user gave, not because of the model."""
+
+
+class RegisterModel(Action, frozen=True, kw_only=True):
+    """Take in a trained model: seal it, scan it, turn it into ONNX in confinement, compare the two.
+
+    Its provenance is *declared*: who registered it says where it comes from.
+    """
+
+    name: ClassVar[str] = "registerModel"
+    model: str
+    path: str
+    purpose: str
+    """What it was made for; its data is read for this purpose only."""
+    train: str = ""
+    """The dataset it was trained on."""
+    label: str = ""
+    """The column it predicts."""
+    positive: int | str | None = None
+    threshold: float = 0.5
+    sensitive: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    """Columns of the dataset that are no features."""
+    description: str = ""
+
+    def target(self, view: View) -> Target:
+        check_name(self.model, what="model name")
+        if not self.purpose:
+            raise Usage("no purpose given", remedy="--purpose credit-scoring", code="purpose")
+        if self.train:
+            found = view.dataset(self.project, self.train)
+            known = {column["name"] for column in found.details["schema"]}
+            named = [self.label, *self.sensitive, *self.leave_out]
+            for column in named:
+                if column and column not in known:
+                    raise Usage(
+                        f"dataset {self.train} has no column {column!r}",
+                        remedy=f"columns: {', '.join(sorted(known))}",
+                        code="model.column",
+                    )
+        if not 0 < self.threshold < 1:
+            raise Usage(
+                f"the threshold {self.threshold} is not between 0 and 1",
+                remedy="give the probability from which a row is called positive",
+                code="model.threshold",
+            )
+        made = project_target(view, self.project, {}, f"model:{self.project}/{self.model}")
+        made.words = {"model": self.model, "project": self.project}
+        return made
+
+    def apply(self, doing: Doing) -> Outcome:
+        path = Path(self.path)
+        doing.progress(f"sealing {path.name}")
+        tree = path.is_dir() and not path.is_symlink()
+        ring = models_ring(self.project)
+        artifact = doing.store.put_tree(ring, path) if tree else doing.store.put(ring, path)
+        details: dict[str, Any] = {
+            "file": path.name,
+            "tree": tree,
+            "purpose": self.purpose,
+            "dataset": self.train,
+            "label": self.label,
+            "positive": self.positive,
+            "threshold": self.threshold,
+            "sensitive": list(self.sensitive),
+            "leave_out": [c for c in (self.label, *self.leave_out) if c],
+            "description": self.description,
+            "provenance": "declared",
+        }
+        with private_copy(doing, artifact, details) as copy:
+            found = detect(copy)
+            details |= {"format": found.format, "pickle": found.pickle}
+            doing.progress("scanning")
+            scanned = scan.scan(copy)
+            details["quarantined"] = not scanned["clean"]
+            made = self._served(doing, copy, found, artifact, details)
+        version = _next(doing.view, self.project, self.model)
+        name = f"{self.model}@{version}"
+        served = made.served
+        predicate = {
+            "name": self.model,
+            "version": version,
+            "author": doing.actor,
+            "artifact": artifact,
+            "served": served,
+            "details": details,
+        }
+        subject = {name: artifact, **({f"{name}.onnx": served} if served else {})}
+        statements = [
+            doing.attest("model-version", subject, predicate),
+            doing.attest(scan.KIND, subject, scanned, producer=scan.PRODUCER),
+        ]
+        if served and made.parity is not None:
+            statements.append(
+                doing.attest(
+                    "parity", {f"{name}.onnx": served}, made.parity, producer=PARITY_PRODUCER
+                )
+            )
+        value = {**predicate, "model": self.model, "scan": scanned, "parity": made.parity}
+        return Outcome(value, statements)
+
+    def _served(
+        self,
+        doing: Doing,
+        copy: Path,
+        found: Detected,
+        artifact: Digest,
+        details: dict[str, Any],
+    ) -> _Served:
+        """What is served: the file itself if it is ONNX, else its conversion; or nothing."""
+        if details["quarantined"]:
+            details |= {
+                "unservable": "the scan found what may run code or cannot be read; the file is "
+                "kept under seal for examination and was not opened",
+                "route": "save the model again from its training code as ONNX or skops",
+            }
+            return _Served("", None)
+        if found.format == "onnx":
+            return _Served(artifact, None)
+        try:
+            return self._convert(doing, copy, found, details)
+        except AssayError as error:
+            if error.code in _MISTAKES or error.kind not in ("usage", "verification"):
+                raise
+            details |= {"unservable": error.message, "route": error.remedy}
+            return _Served("", None)
+
+    def _convert(
+        self, doing: Doing, copy: Path, found: Detected, details: dict[str, Any]
+    ) -> _Served:
+        if not self.train:
+            raise Usage(
+                f"a {found.format} model is converted to ONNX, which needs rows like those it was "
+                "trained on",
+                remedy="register the training data, then add --train DATASET --label COLUMN",
+                code="convert.sample",
+            )
+        frame, _ = read_frame(doing, self.train, self.purpose)
+        sample = columns_of(frame.head(SAMPLE_ROWS), details["leave_out"])
+        doing.progress("converting to ONNX in a confined process")
+        # A pickle can run code: never below the level that keeps it from the network and files.
+        require: Level | None = "process" if found.pickle else None
+        outcome = run(
+            "assay.formats.convert:convert",
+            convert.encode_request(copy, found.format, sample),
+            inputs=[copy],
+            limits=_LIMITS,
+            require=require,
+        )
+        converted = convert.decode_converted(outcome.value)
+        doing.progress("comparing the conversion with the original")
+        measured = run(
+            "assay.formats.parity:measure",
+            parity.encode_request(outcome.value, self.threshold),
+            limits=_LIMITS,
+        )
+        compared = parity.decode_parity(measured.value)
+        served = doing.store.put(models_ring(self.project), converted.onnx)
+        details |= {
+            "kind": converted.kind,
+            "classes": converted.classes,
+            "features": [feature.name for feature in converted.features],
+            "libraries": converted.libraries,
+            "isolation": outcome.level,
+        }
+        return _Served(served, msgspec.to_builtins(compared))
+
+
+class _Served(msgspec.Struct):
+    """The digest of the ONNX model ("" for none) and how it compares with the original."""
+
+    served: Digest | Literal[""]
+    parity: dict[str, Any] | None
+
+
+def _next(view: View, project: str, model: str) -> str:
+    """The next version number.  The model's revision, compared on recording, keeps it unique."""
+    return str(1 + max((int(v.version) for v in view.versions(project, model)), default=0))
+
+
+class ScanModel(Action, frozen=True, kw_only=True):
+    """Scan the sealed original again, for instance with a newer scanner."""
+
+    name: ClassVar[str] = "assess"
+    model: str
+    version: str
+
+    def target(self, view: View) -> Target:
+        return version_target(view, self.project, self.model, self.version, {})
+
+    def apply(self, doing: Doing) -> Outcome:
+        found = doing.view.version(self.project, self.model, self.version)
+        with private_copy(doing, found.artifact, found.details) as copy:
+            scanned = scan.scan(copy)
+        name = f"{found.name}@{found.version}"
+        subject = {name: found.artifact, **({f"{name}.onnx": found.served} if found.served else {})}
+        statement = doing.attest(scan.KIND, subject, scanned, producer=scan.PRODUCER)
+        return Outcome({"model": found.name, "version": found.version, **scanned}, [statement])
+
+
+def read_served(doing: Doing, project: str, model: str, version: str) -> bytes:
+    """The ONNX bytes of a version, hashed again; raises `Usage` when there are none."""
+    found = doing.view.version(project, model, version)
+    if found.served is None:
+        raise Usage(
+            f"{model}@{found.version} cannot be run: {found.details.get('unservable', '')}",
+            remedy=str(found.details.get("route", "")),
+            code="model.unservable",
+        )
+    return doing.store.read(models_ring(project), found.served, MODEL_LIMIT)

@@ -1,0 +1,126 @@
+"""Actions of an endpoint: deploy it, query it, stop it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from assay.actions.models import read_served
+from assay.actions.people import subject_of
+from assay.actions.release import version_target
+from assay.errors import NotFound
+from assay.isolation.probe import probe
+from assay.policy import vocabulary as cedar
+from assay.workspace.action import Action, Doing, Durability, Outcome, Target
+from assay.workspace.view import View
+
+
+class Deploy(Action, frozen=True, kw_only=True):
+    """Open a version for serving: the value holds its verified bytes.
+
+    The endpoint is called after the model.  The level of confinement is that which this machine
+    reaches, tried now.
+    """
+
+    name: ClassVar[str] = "deploy"
+    model: str
+    version: str
+    """A version, or an alias such as ``production``."""
+    stage: str
+    region: str = "local"
+
+    def target(self, view: View) -> Target:
+        return version_target(
+            view,
+            self.project,
+            self.model,
+            self.version,
+            {"isolation": probe().level},
+            stage=self.stage,
+            region=self.region,
+        )
+
+    def apply(self, doing: Doing) -> Outcome:
+        found = doing.view.version(self.project, self.model, self.version)
+        doing.progress("verifying the sealed model")
+        onnx = read_served(doing, self.project, self.model, found.version)
+        predicate = {
+            "name": self.model,
+            "model": self.model,
+            "version": found.version,
+            "stage": self.stage,
+            "region": self.region,
+            "isolation": probe().level,
+            "killed": False,
+        }
+        subject = {f"{found.name}@{found.version}": found.served or found.artifact}
+        statement = doing.attest("endpoint", subject, predicate)
+        return Outcome({**predicate, "onnx": onnx, "served": found.served}, [statement])
+
+
+def endpoint_target(view: View, project: str, name: str, context: dict[str, Any]) -> Target:
+    """An endpoint as a resource: what it serves decides, at every question, whether it may."""
+    held = view.state.endpoints.get(f"{project}/{name}")
+    if held is None:
+        raise NotFound(
+            f"no endpoint {name} in project {project}",
+            remedy=f"assay serve {name}@production",
+            code="endpoint",
+        )
+    version = view.version(project, held["model"], held["version"])
+    entity = cedar.endpoint_entity(
+        project,
+        name,
+        stage=held["stage"],
+        region=held["region"],
+        killed=held["killed"],
+        revoked=version.revoked,
+        hold=version.hold,
+    )
+    return Target(
+        uid=cedar.endpoint_uid(project, name),
+        entities=[entity, view.project_entity(project)],
+        context=context,
+        digests={f"{version.name}@{version.version}": version.served or version.artifact},
+        subjects=[f"endpoint:{project}/{name}", f"model:{project}/{version.name}"],
+        words={"model": version.name, "version": version.version, "project": project},
+    )
+
+
+class Query(Action, frozen=True, kw_only=True):
+    """Ask an endpoint: decided once per token and state, recorded in aggregate."""
+
+    name: ClassVar[str] = "query"
+    durability: ClassVar[Durability] = "segment"
+    endpoint: str
+    version: str
+    """The version that this server loaded: when another is deployed, this one may answer no more
+    than its own state allows."""
+
+    def target(self, view: View) -> Target:
+        target = endpoint_target(view, self.project, self.endpoint, {})
+        held = view.state.endpoints[f"{self.project}/{self.endpoint}"]
+        if held["version"] != self.version:
+            raise NotFound(
+                f"this server loaded version {self.version}, and {held['version']} is deployed",
+                remedy="restart it: assay serve",
+                code="endpoint.version",
+            )
+        return target
+
+
+class Kill(Action, frozen=True, kw_only=True):
+    """Stop an endpoint at the next request, until it is deployed again."""
+
+    name: ClassVar[str] = "kill"
+    redo: ClassVar[bool] = True
+    endpoint: str
+    reason: str
+
+    def target(self, view: View) -> Target:
+        return endpoint_target(view, self.project, self.endpoint, {"reason": self.reason})
+
+    def apply(self, doing: Doing) -> Outcome:
+        held = doing.view.state.endpoints[f"{self.project}/{self.endpoint}"]
+        predicate = {**held, "name": self.endpoint, "killed": True, "reason": self.reason}
+        statement = doing.attest("endpoint", subject_of(f"endpoint:{self.endpoint}"), predicate)
+        return Outcome({"endpoint": self.endpoint, "killed": True}, [statement])
