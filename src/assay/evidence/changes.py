@@ -69,6 +69,13 @@ class Change:
     """Whether the person whom the decision is about must sign, instead of the workspace."""
 
 
+def activate(state: State, bundle: Digest) -> None:
+    """Make a policy bundle the active one."""
+    state.bundle = bundle
+    if bundle not in state.bundles:
+        state.bundles.append(bundle)
+
+
 def touch(state: State, index: int, *subjects: str) -> None:
     """Note that `subjects` changed: what was decided on them before must be decided anew."""
     for subject in subjects:
@@ -209,7 +216,7 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 def _policy(state: State, leaf: Leaf, p: Policy) -> None:
-    state.bundle = Digest(p.bundle)
+    activate(state, Digest(p.bundle))
     touch(state, leaf.index, "policy")
 
 
@@ -231,15 +238,17 @@ class Dataset(msgspec.Struct, frozen=True):
 
 def _dataset(state: State, leaf: Leaf, p: Dataset) -> None:
     key = f"{_project_of(leaf)}/{check_name(p.name)}"
+    content = Digest(p.content)
     before = state.datasets.get(key)
     state.datasets[key] = DatasetState(
         leaf.project,
         p.name,
-        Digest(p.content),
+        content,
         p.owner,
         p.details,
         # Registering a name anew does not lift its hold: only the action that holds does.
         hold=before is not None and before.hold,
+        former=[digest for digest in before.contents if digest != content] if before else [],
     )
     touch(state, leaf.index, f"dataset:{key}")
 
@@ -402,10 +411,8 @@ CHANGES: dict[str, Change] = {
     "outcome": Change(Outcome, _outcome),
     "actor": Change(Actor, _actor, _of("enrolActor", "disableActor"), everywhere=True),
     "role": Change(Role, _role, _of("manageRole", "enrolActor", "createProject"), everywhere=True),
-    "key-revocation": Change(
-        KeyRevocation, _key_revocation, _of("revokeKey", "manageKeys"), everywhere=True
-    ),
-    "workspace-key": Change(WorkspaceKey, _workspace_key, _of("manageKeys"), everywhere=True),
+    "key-revocation": Change(KeyRevocation, _key_revocation, _of("revokeKey"), everywhere=True),
+    "workspace-key": Change(WorkspaceKey, _workspace_key, _of("rotateKey"), everywhere=True),
     "token": Change(Token, _token, _of("createToken", "revokeToken")),
     "policy": Change(Policy, _policy, _of("applyPolicy"), everywhere=True),
     "project": Change(Project, _project, _of("createProject"), everywhere=True),

@@ -57,6 +57,13 @@ class DatasetState(msgspec.Struct):
     owner: str
     details: dict[str, Any]
     hold: bool = False
+    former: list[Digest] = []
+    """What was registered under this name before: decisions and models still refer to it."""
+
+    @property
+    def contents(self) -> list[Digest]:
+        """Every content ever registered under this name, the present one first."""
+        return [self.content, *self.former]
 
 
 class VersionState(msgspec.Struct):
@@ -90,6 +97,8 @@ class State(msgspec.Struct):
     size: int = 0
     workspace: str = ""
     bundle: Digest | None = None
+    bundles: list[Digest] = []
+    """Every policy bundle that was ever active: decisions name them."""
     workspace_keys: dict[str, KeyState] = {}
     actors: dict[str, ActorState] = {}
     roles: dict[str, list[str]] = {}

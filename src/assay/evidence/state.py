@@ -25,7 +25,7 @@ import msgspec
 from assay import canonical
 from assay.errors import AssayError, Verification
 from assay.evidence import envelope as dsse
-from assay.evidence.changes import CHANGES, Change, Leaf, Refused, scope_of
+from assay.evidence.changes import CHANGES, Change, Leaf, Refused, activate, scope_of
 from assay.evidence.envelope import Envelope
 from assay.evidence.records import (
     WORKSPACE,
@@ -183,7 +183,7 @@ def _genesis(state: State, sealed: Envelope, statement: Statement) -> None:
         raise Refused("genesis: the administrator's key is the workspace's")
     dsse.verify(sealed, keys)
     state.workspace = p.workspace
-    state.bundle = bundle
+    activate(state, bundle)
     state.workspace_keys = {keyid: KeyState(key, 0) for keyid, key in keys.items()}
     admin = {p.admin.key.keyid: KeyState(p.admin.key, 0)}
     state.actors[p.admin.id] = ActorState("person", p.admin.level, keys=admin)
