@@ -14,8 +14,8 @@ def counting(
 ) -> list[dict[str, Any]]:
     """The approvals of `version` for `stage` that count as of `state`, one for each person.
 
-    An approval counts when its key was valid at its leaf, its signer is enabled, holds the approver
-    role of the project now, and is not the version's author.
+    An approval counts when its key was valid at its leaf, its signer is a person, enabled, holds
+    the approver role of the project now, and is not the version's author.
     """
     found: dict[str, dict[str, Any]] = {}
     approvers = state.roles.get(f"{version.project}/approver", [])
@@ -32,7 +32,7 @@ def counting(
             person = state.actor_of_key(keyid, item.index)
             if person is None or person == version.author or person not in approvers:
                 continue
-            if state.actors[person].disabled:
+            if state.actors[person].disabled or state.actors[person].kind != "person":
                 continue
             found[person] = {
                 "actor": person,

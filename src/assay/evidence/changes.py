@@ -340,14 +340,20 @@ def _hold(state: State, leaf: Leaf, p: Hold) -> None:
 
 class Endpoint(msgspec.Struct, frozen=True):
     name: str
-    killed: bool
+    model: str
+    version: str
     stage: str
     region: str
+    isolation: str
+    killed: bool
 
 
 def _endpoint(state: State, leaf: Leaf, p: Endpoint) -> None:
     key = f"{_project_of(leaf)}/{check_name(p.name, what='endpoint')}"
-    state.endpoints[key] = {"killed": p.killed, "stage": p.stage, "region": p.region}
+    _version(state, leaf, p.model, p.version)
+    state.endpoints[key] = {
+        field: getattr(p, field) for field in p.__struct_fields__ if field != "name"
+    }
     touch(state, leaf.index, f"endpoint:{key}")
 
 

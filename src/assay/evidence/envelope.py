@@ -55,11 +55,19 @@ def sign(statement: Statement, *signers: Signer) -> Envelope:
         raise Usage("an envelope needs a signature", code="envelope")
     body = statement.encode()
     signed = pae(PAYLOAD_TYPE, body)
-    return Envelope(
+    envelope = Envelope(
         canonical.b64(body),
         PAYLOAD_TYPE,
         tuple(Signature(s.public.keyid, canonical.b64(s.sign(signed))) for s in signers),
     )
+    # Nothing is signed that a reader would refuse: on the ledger it could not be taken back.
+    if len(encode(envelope)) > LIMIT or len(signers) > _MOST_SIGNATURES:
+        raise Usage(
+            f"a statement of {len(body)} bytes signed {len(signers)} times is too large",
+            remedy="keep what it describes in the store, and name it by its digest",
+            code="envelope",
+        )
+    return envelope
 
 
 def verify(envelope: Envelope, keys: Mapping[str, PublicKey]) -> list[str]:
@@ -100,7 +108,7 @@ def decode(data: bytes) -> Envelope:
         raise Corrupt(f"envelope: larger than {LIMIT} bytes", code="envelope")
     try:
         envelope = msgspec.json.decode(data, type=Envelope)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Corrupt(f"envelope: {error}", code="envelope") from error
     # The fields are declared in canonical order and hold plain ASCII, for which msgspec's compact
     # encoding is that of RFC 8785: comparing with it is comparing with the canonical form.
@@ -113,6 +121,10 @@ def decode(data: bytes) -> Envelope:
         raise Corrupt("envelope: a key signed it twice", code="envelope")
     if encode(envelope) != data:
         raise Corrupt("envelope: not in canonical form", code="envelope")
+    # Signatures by unknown keys are not verified, but they too have one spelling.
+    for signature in envelope.signatures:
+        canonical.unb64(signature.sig, what="envelope signature")
+    _ = envelope.body
     return envelope
 
 

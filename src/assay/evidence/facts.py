@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, Literal, TypeAlias
 
@@ -30,6 +31,14 @@ _DIGITS = Decimal("0.0001")
 # Cedar's decimal is an integer of ten-thousandths in 64 bits, and its long one of 64 bits.
 _MOST_DECIMAL = Decimal("922337203685477.5807")
 _MOST_LONG = (1 << 63) - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_WORSE: dict[FactType, tuple[str, ...]] = {
+    "long": ("lower", "higher"),
+    "decimal": ("lower", "higher"),
+    "bool": ("false", "true"),
+    "string": ("",),
+    "datetime": ("lower", "higher"),
+}
 
 
 class FactDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +50,8 @@ class FactDeclaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Dotted, into the predicate; or ``@issued``.
     worse
         Which of two values is the worse: ``lower`` or ``higher``, for truth values ``false`` or
-        ``true``, for strings empty, because `order` lists them from worst to best.
+        ``true``, for strings empty, because `order` lists them from worst to best.  Of a string
+        without an order no value is the worse: statements that disagree make no fact.
     combine
         ``worst`` for facts about bytes, which never change; ``latest`` for facts about something
         that does, such as the state of the workspace.
@@ -99,16 +109,19 @@ def collect(
 
     Deterministic in the set of evidence, whatever its order.
     """
-    trusted = {(p.producer, kind): p.key_kind for p in producers for kind in p.predicate_types}
+    trusted: dict[tuple[str, str], set[str]] = {}
+    for producer in producers:
+        for kind in producer.predicate_types:
+            trusted.setdefault((producer.producer, kind), set()).add(producer.key_kind)
     by_type: dict[str, list[Evidence]] = {}
     for item in evidence:
-        kind = trusted.get((item.producer, item.statement.predicateType))
-        counts = kind is not None and any(kind in key_kinds.get(k, ()) for k in item.keyids)
+        kinds = trusted.get((item.producer, item.statement.predicateType), set[str]())
+        counts = any(not kinds.isdisjoint(key_kinds.get(keyid, ())) for keyid in item.keyids)
         if counts and item.envelope_digest not in superseded:
             by_type.setdefault(item.statement.predicateType, []).append(item)
     values: dict[str, Any] = {}
     sources: dict[str, list[Digest]] = {}
-    for declared in declarations:
+    for declared in _usable(declarations):
         found = sorted(by_type.get(declared.predicate_type, []), key=lambda item: item.index)
         if declared.combine == "latest":
             found = found[-1:]
@@ -116,10 +129,29 @@ def collect(
         # A trusted statement whose value cannot be read must not be outvoted by others.
         if not read or any(value is None for value, _ in read):
             continue
+        if declared.type == "string" and not declared.order and len({v for v, _ in read}) > 1:
+            continue
         ranked = sorted(read, key=lambda pair: (_rank(declared, pair[0]), pair[1].index))
         _place(values, declared.name, _cedar(declared, ranked[0][0]))
         sources[declared.name] = [item.envelope_digest for _, item in ranked]
     return FactSet(values, sources)
+
+
+def _usable(declarations: Sequence[FactDeclaration]) -> list[FactDeclaration]:
+    """The declarations that can be told apart and ranked; of the others no fact is made.
+
+    A policy bundle is refused for any of these when it is built; here nothing may depend on that.
+    """
+    distinct = {declared.name: declared for declared in declarations}
+    records = {name[:at] for name in distinct for at, sign in enumerate(name) if sign == "."}
+    return [
+        declared
+        for name, declared in distinct.items()
+        if name not in records
+        and all(part and not part.startswith("__") for part in name.split("."))
+        and declared.worse in _WORSE[declared.type]
+        and all(other == declared for other in declarations if other.name == name)
+    ]
 
 
 def value_of(declared: FactDeclaration, statement: Statement) -> Any:
@@ -134,24 +166,33 @@ def value_of(declared: FactDeclaration, statement: Statement) -> Any:
 
 
 def _is_of(declared: FactDeclaration, value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     match declared.type:
         case "bool":
             return isinstance(value, bool)
         case "long":
-            whole = number and math.isfinite(value) and value == int(value)
-            return whole and abs(value) <= _MOST_LONG
+            return _is_number(value, _MOST_LONG) and value == int(value)
         case "decimal":
-            return number and math.isfinite(value) and abs(Decimal(value)) <= _MOST_DECIMAL
+            return _is_number(value, _MOST_DECIMAL)
         case "string":
             return isinstance(value, str) and (not declared.order or value in declared.order)
         case "datetime":
-            return isinstance(value, str) and _time(value) is not None
+            return isinstance(value, str) and _time(declared, value) is not None
 
 
-def _time(text: str) -> str | None:
+def _is_number(value: Any, most: int | Decimal) -> bool:
+    # Bounded before anything is computed: an int may have any length.
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return (isinstance(value, int) or math.isfinite(value)) and -most <= value <= most
+
+
+def _time(declared: FactDeclaration, text: str) -> str | None:
+    """The time in milliseconds, rounded against the asker; None when it cannot be told."""
     try:
-        return timestamp(parse_timestamp(text))
+        at = parse_timestamp(text)
+        if declared.worse == "higher":
+            at += timedelta(microseconds=-at.microsecond % 1000)
+        return timestamp(at)
     except (AssayError, OverflowError):
         return None
 
@@ -164,8 +205,8 @@ def _rank(declared: FactDeclaration, value: Any) -> Any:
         case "string":
             return declared.order.index(value) if declared.order else value
         case "datetime":
-            at = parse_timestamp(value).timestamp()
-            return at if declared.worse == "lower" else -at
+            since = parse_timestamp(value) - _EPOCH
+            return since if declared.worse == "lower" else -since
         case _:
             return value if declared.worse == "lower" else -value
 
@@ -177,9 +218,11 @@ def _cedar(declared: FactDeclaration, value: Any) -> Any:
             against = ROUND_FLOOR if declared.worse == "lower" else ROUND_CEILING
             # The shortest spelling of a float, not its binary expansion: 0.7 is 0.7000.
             rounded = Decimal(repr(value)).quantize(_DIGITS, rounding=against)
+            if not rounded:
+                rounded = abs(rounded)  # Zero has no sign.
             return {"__extn": {"fn": "decimal", "arg": f"{rounded:f}"}}
         case "datetime":
-            return {"__extn": {"fn": "datetime", "arg": _time(value)}}
+            return {"__extn": {"fn": "datetime", "arg": _time(declared, value)}}
         case "long":
             return int(value)
         case _:

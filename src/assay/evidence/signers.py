@@ -44,6 +44,17 @@ _PrivateKey: TypeAlias = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
+# By a point of small order as "key" a signature holds over any message, so that whoever enrols one
+# can deny everything.  These are their y-coordinates (orders 1, 2, 4 and 8).
+_ED25519_P = 2**255 - 19
+_ED25519_Y8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_SMALL_ORDER = frozenset({0, 1, _ED25519_P - 1, _ED25519_Y8, _ED25519_P - _ED25519_Y8})
+
+# Nothing stands before the label: PEM allows text there, which could pass for protection.
+_PLAIN = b"-----BEGIN PRIVATE KEY-----"
+_ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+_LONGEST_PASSPHRASE = 1023
+
 
 class PublicKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A public key: `spki` is base64 of its DER SubjectPublicKeyInfo."""
@@ -63,7 +74,8 @@ class PublicKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if isinstance(key, ed25519.Ed25519PublicKey):
                 key.verify(signature, data)
             else:
-                if decode_dss_signature(signature)[1] > _P256_ORDER // 2:
+                r, s = decode_dss_signature(signature)
+                if s > _P256_ORDER // 2 or encode_dss_signature(r, s) != signature:
                     raise InvalidSignature
                 key.verify(signature, data, _ECDSA)
         except (InvalidSignature, ValueError) as error:
@@ -84,7 +96,7 @@ def _loaded(public: PublicKey) -> tuple[ed25519.Ed25519PublicKey | ec.EllipticCu
     except (binascii.Error, ValueError, UnsupportedAlgorithm) as error:
         raise wrong from error
     if isinstance(key, ed25519.Ed25519PublicKey):
-        fits = public.algorithm == "ed25519"
+        fits = public.algorithm == "ed25519" and not _is_weak(key)
     elif isinstance(key, ec.EllipticCurvePublicKey):
         fits = public.algorithm != "ed25519" and isinstance(key.curve, ec.SECP256R1)
     else:
@@ -92,6 +104,12 @@ def _loaded(public: PublicKey) -> tuple[ed25519.Ed25519PublicKey | ec.EllipticCu
     if not fits or _spki(key) != public.spki:
         raise wrong
     return key, f"{public.algorithm}:{hashlib.sha256(der).hexdigest()[:32]}"
+
+
+def _is_weak(key: ed25519.Ed25519PublicKey) -> bool:
+    """Whether it is a point of small order, or a second spelling of a point."""
+    y = int.from_bytes(key.public_bytes_raw(), "little") & ((1 << 255) - 1)
+    return y >= _ED25519_P or y in _SMALL_ORDER
 
 
 def _spki(key: ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey) -> str:
@@ -158,9 +176,8 @@ class FileSigner(MemorySigner):
         if passphrase is not None and not passphrase:
             raise Usage("the passphrase is empty", remedy="choose one", code="passphrase")
         key = _generate(algorithm)
-        protection = (
-            NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase.encode())
-        )
+        secret = _secret(passphrase)
+        protection = NoEncryption() if secret is None else BestAvailableEncryption(secret)
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection)
         try:
             files.write(path, pem, mode=0o600, replace=False)
@@ -188,8 +205,10 @@ class FileSigner(MemorySigner):
                 remedy=f"chmod 600 {path}; if somebody may have read it, replace and revoke it",
                 code="key.mode",
             )
+        if not data.startswith((_PLAIN, _ENCRYPTED)):
+            raise Corrupt(f"{path} is no key in PEM (PKCS #8)", code="key")
         try:
-            key = load_pem_private_key(data, passphrase.encode() if passphrase else None)
+            key = load_pem_private_key(data, _secret(passphrase))
         except TypeError as error:  # Encrypted without a passphrase, or the other way round.
             raise Verification(
                 f"the key {path} is {'not ' if passphrase else ''}protected by a passphrase",
@@ -197,7 +216,7 @@ class FileSigner(MemorySigner):
                 code="key.passphrase",
             ) from error
         except (ValueError, UnsupportedAlgorithm) as error:
-            if b"ENCRYPTED" in data[:64]:
+            if data.startswith(_ENCRYPTED):
                 raise Verification(
                     f"the passphrase does not open the key {path}, or the file is damaged",
                     remedy="try again; or restore the file",
@@ -218,4 +237,18 @@ class FileSigner(MemorySigner):
 def is_protected(path: Path) -> bool:
     """Whether a key file needs a passphrase; raises what opening it raises."""
     with files.open_input(path, what="key") as stream:
-        return b"ENCRYPTED" in stream.read(64)
+        return stream.read(len(_ENCRYPTED)) == _ENCRYPTED
+
+
+def _secret(passphrase: str | None) -> bytes | None:
+    """The passphrase as bytes; one from an environment that is not UTF-8 is taken as it is."""
+    if not passphrase:
+        return None
+    secret = passphrase.encode("utf-8", "surrogatepass")
+    if len(secret) > _LONGEST_PASSPHRASE:
+        raise Usage(
+            f"the passphrase has {len(secret)} bytes",
+            remedy=f"choose one of at most {_LONGEST_PASSPHRASE}",
+            code="passphrase",
+        )
+    return secret

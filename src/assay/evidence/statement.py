@@ -8,7 +8,7 @@ project, who produced the claim and when.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -21,6 +21,7 @@ TYPE = "https://in-toto.io/Statement/v1"
 PREFIX = "https://assay.dev/evidence/"
 
 _MOST_SUBJECTS = 10_000
+_DEEPEST = 64
 
 
 def predicate_type(kind: str) -> str:
@@ -84,8 +85,17 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
         ]
 
     def encode(self) -> bytes:
-        """The canonical bytes; raises `ValueError` for a predicate that JSON cannot carry."""
-        return canonical.encode(self)
+        """The canonical bytes; raises `ValueError` for a predicate that JSON cannot carry, or that
+        `decode` would refuse."""
+        if not self.subject or len(self.subject) > _MOST_SUBJECTS:
+            raise ValueError("a statement is about something, and not about too much")
+        try:
+            data = canonical.encode(self)
+        except RecursionError as error:
+            raise ValueError("a statement nested too deeply") from error
+        if _too_deep(data, self.predicate):
+            raise ValueError(f"a statement nested deeper than {_DEEPEST} levels")
+        return data
 
     @classmethod
     def decode(cls, data: bytes) -> Statement:
@@ -96,10 +106,36 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
             parse_timestamp(statement.header.issued)
             for digest in statement.digests:
                 check_digest(digest)
-        except (msgspec.ValidationError, Usage) as error:
+        except (msgspec.ValidationError, Usage, OverflowError) as error:
             raise Corrupt(f"statement: {error}", code="statement") from error
+        if _too_deep(data, statement.predicate):
+            raise Corrupt(f"statement: nested deeper than {_DEEPEST} levels", code="statement")
+        if not all(subject.digest for subject in statement.subject):
+            raise Corrupt("statement: a subject without a digest", code="statement")
         if not 0 < len(statement.subject) <= _MOST_SUBJECTS:
             raise Corrupt("statement: about nothing, or about too much", code="statement")
         if not ids.is_id(statement.header.id):
             raise Corrupt("statement: its id is no UUID", code="statement")
         return statement
+
+
+def _too_deep(data: bytes, value: Any) -> bool:
+    """Whether `value`, found in `data`, is nested so deeply that readers may differ about it.
+
+    How deep a reader can go depends on how deep in its own calls it is: a fixed bound makes every
+    reader accept the same statements.
+    """
+    if data.count(b"[") + data.count(b"{") <= _DEEPEST:
+        return False
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += cast("dict[str, Any]", item).values()
+            elif isinstance(item, (list, tuple)):
+                below += cast("list[Any]", item)
+        if not below:
+            return False
+        level = below
+    return True

@@ -7,6 +7,7 @@ so that whoever holds version 1 can follow the chain to any later one, offline.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from assay.types import Digest
 
 FORMAT = "assay/trust-root/v1"
 _LIMIT = 1 << 20
-_MOST_VERSIONS = 10_000
+_NUMBER = re.compile(r"[1-9][0-9]{0,5}")
 
 
 class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,11 +68,22 @@ def read_signed(plain: Any) -> SignedRoot:
         signed = msgspec.convert(plain, SignedRoot)
     except msgspec.ValidationError as error:
         raise Corrupt(f"trust root: {error}", code="trust") from error
-    root = signed.root
-    ids = {key.keyid for key in root.root_keys}
-    if not 1 <= root.threshold <= len(ids) or len(ids) != len(root.root_keys) or root.version < 1:
-        raise Corrupt("trust root: its threshold, keys or version make no sense", code="trust")
+    _check(signed.root)
     return signed
+
+
+def _check(root: Root) -> None:
+    """Raise `Corrupt` for a root that could not do its work."""
+    ids = {key.keyid for key in root.root_keys}
+    own = {key.keyid for key in root.workspace_keys}
+    makes_sense = (
+        1 <= root.threshold <= len(ids) == len(root.root_keys)
+        and 1 <= len(own) == len(root.workspace_keys)
+        and root.ledger_key.keyid
+        and root.version >= 1
+    )
+    if not makes_sense:
+        raise Corrupt("trust root: its threshold, keys or version make no sense", code="trust")
 
 
 def verify_chain(roots: Sequence[SignedRoot], pinned: Digest | None = None) -> Root:
@@ -92,6 +104,7 @@ def verify_chain(roots: Sequence[SignedRoot], pinned: Digest | None = None) -> R
     before: Root | None = None
     for expected, signed in enumerate(roots, start=1):
         root = signed.root
+        _check(root)
         if root.version != expected:
             raise Verification(
                 f"the trust root's version {expected} is missing", code="trust.version"
@@ -133,12 +146,18 @@ def save(folder: Path, signed: SignedRoot) -> None:
 
 
 def load(folder: Path) -> list[SignedRoot]:
-    """Every version kept in a folder, in order; raises `NotFound` or `Corrupt`."""
+    """Every version kept in a folder, in order; raises `NotFound`, or `Corrupt` for a gap."""
     found: list[SignedRoot] = []
-    for version in range(1, _MOST_VERSIONS):
+    names = [path.stem for path in folder.glob("*.json")] if folder.is_dir() else []
+    kept = sorted(int(name) for name in names if _NUMBER.fullmatch(name))
+    for version, present in enumerate(kept, start=1):
+        if version != present:
+            raise Corrupt(
+                f"trust root: {folder} holds version {present}, but not version {version}",
+                remedy="restore the missing file from a copy; every version is public",
+                code="trust.version",
+            )
         path = folder / f"{version}.json"
-        if not path.exists():
-            break
         data = files.read(path, limit=_LIMIT, what="trust root")
         found.append(read_signed(canonical.decode(data, what=f"trust root {path}")))
     if not found:
