@@ -1,0 +1,317 @@
+"""Formats of text and plain numbers: JSON, UBJSON, LightGBM's text, chat templates, HDF5.
+
+None of these runs code when it is read, except that a chat template is a program: it is parsed, and
+clean only when it names nothing beyond what such templates need.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from assay.supply.allowed import ALLOWED, canonical, judge
+from assay.supply.findings import Broken, Report
+
+JSON_LIMIT = 256 << 20
+_TEXT_NAMES = re.compile(
+    r".*\.(md|txt|csv|ya?ml|toml|cfg|ini|license)|LICENSE|NOTICE|MLmodel", re.I
+)
+_NODES = frozenset(
+    [
+        "JsonNode",
+        "TypeNode",
+        "DictNode",
+        "DefaultDictNode",
+        "ListNode",
+        "SetNode",
+        "TupleNode",
+        "NdArrayNode",
+        "MaskedArrayNode",
+        "RandomStateNode",
+        "RandomGeneratorNode",
+        "DTypeNode",
+        "SparseMatrixNode",
+        "ObjectNode",
+        "TreeNode",
+        "LossNode",
+        "FunctionNode",
+        "SliceNode",
+        "BytesNode",
+        "BytearrayNode",
+        "CachedNode",
+    ]
+)
+"""What skops builds without calling a name with arguments of the file's choosing."""
+
+_TEMPLATE_CALLS = frozenset({"raise_exception", "range", "namespace", "strftime_now", "tojson"})
+_TEMPLATE_METHODS = frozenset(
+    [
+        "append",
+        "endswith",
+        "get",
+        "items",
+        "join",
+        "keys",
+        "lower",
+        "lstrip",
+        "replace",
+        "rstrip",
+        "split",
+        "startswith",
+        "strip",
+        "title",
+        "upper",
+        "values",
+    ]
+)
+_TEMPLATE_FILTERS = frozenset(
+    [
+        "capitalize",
+        "count",
+        "default",
+        "d",
+        "dictsort",
+        "first",
+        "float",
+        "indent",
+        "int",
+        "items",
+        "join",
+        "last",
+        "length",
+        "list",
+        "lower",
+        "lstrip",
+        "replace",
+        "reverse",
+        "round",
+        "safe",
+        "sort",
+        "string",
+        "strip",
+        "title",
+        "tojson",
+        "trim",
+        "unique",
+        "upper",
+    ]
+)
+
+
+def read_json(data: bytes, position: int = 0) -> Any:
+    """Strict JSON; raises `Broken`.  A key given twice could be read two ways."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        plain = dict(pairs)
+        if len(plain) != len(pairs):
+            raise ValueError("a key occurs twice")
+        return plain
+
+    if len(data) > JSON_LIMIT:
+        raise Broken("json.too_large", position, "the JSON text is too large to read")
+    try:
+        return json.loads(data, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise Broken("json.damaged", position, "the text is not strict JSON") from error
+
+
+def check_json(value: Any, where: str, report: Report) -> None:
+    """Chat templates and Keras configurations inside a JSON document."""
+    waiting = [value]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, list):
+            waiting += here
+        elif isinstance(here, dict):
+            waiting += here.values()
+            template = here.get("chat_template")
+            if isinstance(template, str):
+                check_template(template, where, report)
+            if here.get("class_name") == "Lambda":
+                what = "a Lambda layer, whose configuration is code"
+                report.add("keras.lambda", "malicious", where, 0, what)
+            custom = here.get("auto_map")
+            if custom is not None:
+                what = "auto_map names Python code to load with the model"
+                report.add("json.auto_map", "unknown", where, 0, what)
+
+
+def check_template(text: str, where: str, report: Report) -> None:
+    """A Jinja template: names, attributes, calls and filters beyond those of chat templates."""
+    from jinja2 import Environment, TemplateError, nodes
+
+    def find(what: str) -> None:
+        report.add("template", "malicious", where, 0, f"the chat template {what}")
+
+    try:
+        environment = Environment(
+            autoescape=True, extensions=["jinja2.ext.loopcontrols", "jinja2.ext.do"]
+        )
+        # HuggingFace's own tag, which only marks a region.
+        plain = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", text)
+        tree = environment.parse(plain)
+    except (TemplateError, RecursionError, ValueError, OverflowError):
+        report.add("template", "unreadable", where, 0, "the chat template cannot be parsed")
+        return
+    forbidden = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends)
+    if any(isinstance(node, forbidden) for node in tree.find_all(nodes.Node)):
+        find("includes another template")
+    macros = {macro.name for macro in tree.find_all(nodes.Macro)}
+    for node in tree.find_all(nodes.Call):
+        match node.node:
+            case nodes.Name(name=name) if name in _TEMPLATE_CALLS | macros:
+                pass
+            case nodes.Getattr(attr=attr) if attr in _TEMPLATE_METHODS:
+                pass
+            case nodes.Name(name=name) | nodes.Getattr(attr=name):
+                find(f"calls {name!r}")
+            case _:
+                find("calls the result of an expression")
+    for node in tree.find_all(nodes.Getattr):
+        if node.attr.startswith("_") or node.attr.startswith(("func_", "gi_", "cr_", "f_")):
+            find(f"reads the attribute {node.attr!r}")
+    for node in tree.find_all(nodes.Filter):
+        if node.name not in _TEMPLATE_FILTERS:
+            find(f"uses the filter {node.name!r}")
+    for node in tree.find_all(nodes.Const):
+        if isinstance(node.value, str) and "__" in node.value:
+            find(f"holds the text {node.value!r}")
+    for node in tree.find_all(nodes.Name):
+        if node.name.startswith("_") or node.name in ("self", "lipsum", "cycler", "joiner"):
+            find(f"reads {node.name!r}")
+
+
+def check_skops(schema: Any, where: str, report: Report) -> None:
+    """The names and builders in the schema of a skops file."""
+    waiting = [schema]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, list):
+            waiting += here
+        if not isinstance(here, dict):
+            continue
+        waiting += here.values()
+        if "__loader__" not in here:
+            continue
+        loader, module, name = here["__loader__"], here.get("__module__"), here.get("__class__")
+        if loader not in _NODES:
+            report.add("skops.loader", "unknown", where, 0, f"uses the builder {loader!r}")
+        if not isinstance(module, str) or not isinstance(name, str):
+            report.add("skops.name", "unknown", where, 0, "names a type that is not text")
+            continue
+        pair = canonical(module, name)
+        report.reached(module, name)
+        letters = ALLOWED.get(pair)
+        if letters is None:
+            severity, why = judge(*pair)
+            report.add("skops.global", severity, where, 0, why)
+        elif loader == "FunctionNode" and "v" not in letters:
+            report.add("skops.function", "unknown", where, 0, f"mentions {module}.{name}")
+
+
+def check_lightgbm(data: bytes, position: int) -> None:
+    """LightGBM's text form: lines of ``key=value`` to the last; raises `Broken`."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Broken("lightgbm.text", position, "the model is not UTF-8 text") from error
+    if "end of trees" not in text:
+        raise Broken("lightgbm.text", position, "the model has no end of trees")
+    plain = re.compile(r"|tree|end of (trees|parameters)|(feature_importances|parameters):|\[.*\]")
+    for line in text.split("\n"):
+        if not re.match(r"[A-Za-z_][\w.\- ()/]*[=:]", line) and not plain.fullmatch(line):
+            raise Broken("lightgbm.text", position, f"an unknown line: {line[:60]!r}")
+
+
+def is_plain_text(name: str, data: bytes) -> bool:
+    """Whether a file is documentation or settings: by its name, if it is text to the last byte."""
+    if not _TEXT_NAMES.fullmatch(name) or b"\0" in data or b"!!python" in data:
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+_UBJ_WIDTHS = {"i": 1, "U": 1, "I": 2, "l": 4, "L": 8, "d": 4, "D": 8, "C": 1}
+
+
+class Ubjson:
+    """UBJSON (draft 12) crossed to its last byte; raises `Broken`."""
+
+    def __init__(self, buffer: Any, position: int, end: int) -> None:
+        self._buffer = buffer
+        self._position = position
+        self._end = end
+
+    def cross(self) -> int:
+        """Step over one value; the position behind it."""
+        self._value(self._take(1).decode("latin-1"), 0)
+        return self._position
+
+    def _wrong(self) -> Broken:
+        return Broken("ubjson", self._position, "the UBJSON is damaged")
+
+    def _skip(self, count: int) -> int:
+        if not 0 <= count <= self._end - self._position:
+            raise self._wrong()
+        self._position += count
+        return self._position - count
+
+    def _take(self, count: int) -> bytes:
+        first = self._skip(count)
+        return self._buffer[first : first + count]
+
+    def _kind(self) -> str:
+        return self._take(1).decode("latin-1")
+
+    def _length(self) -> int:
+        kind = self._kind()
+        if kind not in "iUIlL":
+            raise self._wrong()
+        return int.from_bytes(self._take(_UBJ_WIDTHS[kind]), "big", signed=kind != "U")
+
+    def _value(self, kind: str, depth: int) -> None:
+        if depth > 64:
+            raise self._wrong()
+        if kind in "SH":
+            self._skip(self._length())
+        elif kind in _UBJ_WIDTHS:
+            self._skip(_UBJ_WIDTHS[kind])
+        elif kind in "[{":
+            self._container(kind == "{", depth)
+        elif kind not in "ZNTF":
+            raise self._wrong()
+
+    def _container(self, named: bool, depth: int) -> None:
+        fixed, count = "", -1
+        if self._peek() == "$":
+            self._skip(1)
+            fixed = self._kind()
+            if self._peek() != "#":
+                raise self._wrong()
+        if self._peek() == "#":
+            self._skip(1)
+            count = self._length()
+            if count < 0 or count > self._end:
+                raise self._wrong()
+        if fixed and not named and (fixed in _UBJ_WIDTHS or fixed in "ZNTF"):
+            self._skip(count * _UBJ_WIDTHS.get(fixed, 0))
+            return
+        closing = "}" if named else "]"
+        done = 0
+        while done != count:
+            if count < 0 and self._peek() == closing:
+                self._skip(1)
+                return
+            if named:
+                self._skip(self._length())
+            self._value(fixed or self._kind(), depth + 1)
+            done += 1
+
+    def _peek(self) -> str:
+        if self._position >= self._end:
+            raise self._wrong()
+        return chr(self._buffer[self._position])
