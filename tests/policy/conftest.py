@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from assay.assess.declarations import DECLARATIONS
+from assay.policy import vocabulary as cedar
 from assay.policy.bundle import Bundle, build, write_defaults
-from assay.policy.engine import Engine
+from assay.policy.engine import Engine, Request
+from assay.policy.schema import ACTIONS
 
 EVIDENCE = "https://assay.dev/evidence"
 
@@ -64,3 +66,152 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, declarations: list[dict[str
 @pytest.fixture(scope="session")
 def engine(bundle: Bundle) -> Engine:
     return Engine(bundle)
+
+
+NOW = "2026-01-31T12:00:00Z"
+FACTS: dict[str, Any] = {
+    "quality.rows": 1000,
+    "quality.auc_lower": "0.8000",
+    "quality.skill_lower": "0.0500",
+    "quality.gap_upper": "0.0500",
+    "privacy.auc_upper": "0.5500",
+    "scan.clean": True,
+    "parity.disagreement": "0.0000",
+    "provenance.level": "verified",
+    "doctor.critical": 0,
+    "doctor.issued": "2026-01-30T12:00:00Z",
+}
+PLAIN_CONTEXT: dict[str, dict[str, Any]] = {
+    "readData": {"purpose": "scoring", "ticket": "T-1"},
+    "deploy": {"isolation": "full"},
+    "destroyRing": {"ticket": "T-1"},
+    **{
+        name: {"reason": "found wanting"}
+        for name in ("revoke", "hold", "supersede", "kill", "revokeKey", "holdDataset")
+    },
+    "manageKeys": {"reason": "rotation"},
+}
+
+
+def nested(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts by dotted name as the record of a context."""
+    record: dict[str, Any] = {}
+    for name, value in facts.items():
+        family, _, last = name.partition(".")
+        if name == "doctor.issued" and isinstance(value, str):
+            value = cedar.datetime(value)
+        elif isinstance(value, str) and value[:1].isdigit():
+            value = {"__extn": {"fn": "decimal", "arg": value}}
+        record.setdefault(family, {})[last] = value
+    return record
+
+
+class Ask:
+    """Builds requests that pass every gate, but for what the test changes."""
+
+    def __init__(self, limits: dict[str, Any]) -> None:
+        self.limits = limits
+
+    def __call__(
+        self,
+        action: str,
+        *,
+        roles: tuple[str, ...] = (),
+        stage: str = "production",
+        facts: dict[str, Any] | None = None,
+        approvals: Any = 2,
+        actor: dict[str, Any] | None = None,
+        resource: dict[str, Any] | None = None,
+        context: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> Request:
+        changed = resource or {}
+        resource_uid, entity = {
+            "Workspace": lambda: (cedar.WORKSPACE_UID, cedar.workspace_entity()),
+            "Project": lambda: (cedar.project_uid("fraud"), None),
+            "Dataset": lambda: (
+                cedar.dataset_uid("fraud", "people"),
+                cedar.dataset_entity(
+                    "fraud",
+                    "people",
+                    **{
+                        "personal": True,
+                        "special": False,
+                        "purposes": ["scoring"],
+                        "residency": ["local"],
+                        "legal_basis": "contract",
+                        "retain_until": "2030-01-01T00:00:00Z",
+                        "hold": False,
+                        **changed,
+                    },
+                ),
+            ),
+            "ModelVersion": lambda: (
+                cedar.model_version_uid("fraud", "credit", "3"),
+                cedar.model_version_entity(
+                    "fraud",
+                    "credit",
+                    "3",
+                    **{
+                        "author": "ann",
+                        "revoked": False,
+                        "hold": False,
+                        "format": "skops",
+                        "servable": True,
+                        **changed,
+                    },
+                ),
+            ),
+            "Endpoint": lambda: (
+                cedar.endpoint_uid("fraud", "credit"),
+                cedar.endpoint_entity(
+                    "fraud",
+                    "credit",
+                    **{
+                        "stage": "production",
+                        "region": "local",
+                        "killed": False,
+                        "revoked": False,
+                        "hold": False,
+                        **changed,
+                    },
+                ),
+            ),
+            "KeyRing": lambda: (
+                cedar.key_ring_uid("fraud/data"),
+                cedar.key_ring_entity("fraud", "fraud/data"),
+            ),
+        }[ACTIONS[action]]()
+        asked: dict[str, Any] = {"now": cedar.datetime(NOW), "mfa": True}
+        if action in ("approve", "promote", "deploy"):
+            asked["stage"] = cedar.stage(stage)
+            asked["region"] = "local"
+            asked["facts"] = nested(FACTS if facts is None else facts)
+            asked["approvals"] = {"by_others": approvals}
+        asked |= PLAIN_CONTEXT.get(action, {})
+        if action == "destroyRing":
+            asked["reason"] = "erasure"
+        person: dict[str, Any] = {
+            "kind": "person",
+            "disabled": False,
+            "identity_level": "personal-key",
+            "mfa": True,
+            "roles": roles,
+            **(actor or {}),
+        }
+        project = cedar.project_entity("fraud", **{**self.limits, **(settings or {})})
+        entities = [cedar.actor_entity("bob", **person), project]
+        if entity is not None:
+            entities.append(entity)
+        return Request(
+            principal=cedar.actor_uid("bob"),
+            action=f'Assay::Action::"{action}"',
+            resource=resource_uid,
+            context={**asked, **(context or {})},
+            entities=entities,
+        )
+
+
+@pytest.fixture(scope="session")
+def ask(bundle: Bundle) -> Ask:
+    return Ask(bundle.settings["default"])

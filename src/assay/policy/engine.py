@@ -20,6 +20,7 @@ from assay.policy import settings
 from assay.policy.document import Bundle
 from assay.policy.rules import ERROR, ROLE, Rule
 from assay.policy.schema import ACTIONS, Producer, read_declarations
+from assay.policy.text import check_schema
 from assay.policy.vocabulary import ADMIN, NAMESPACE, parse_uid, project_of
 from assay.types import PROJECT_ROLES, Digest
 
@@ -91,6 +92,7 @@ def compile_bundle(bundle: Bundle) -> Compiled:
                 + ", ".join(sorted(declared)),
                 code="policy.fact",
             )
+    check_schema(bundle.schema, "schema")
     try:
         schema = cedarpy.Schema.from_str(bundle.schema)
     except ValueError as error:
@@ -139,15 +141,16 @@ class Engine:
         self.bundle = bundle
         self.digest = bundle.digest
         try:
-            compiled = compile_bundle(bundle)
-        except AssayError as error:
+            self._compiled = compile_bundle(bundle)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # A panic inside Cedar is no `Exception`.
             raise Corrupt(
-                f"policy bundle {self.digest}: {error.message}",
-                remedy=error.remedy or "apply a policy that `assay policy check` accepts",
+                f"policy bundle {self.digest}: {_text(error)}",
+                remedy="apply a policy that `assay policy check` accepts",
                 code="policy.bundle",
             ) from error
-        self._compiled = compiled
-        self._forbids = [rule for rule in compiled.rules if rule.effect == "forbid"]
+        self._forbids = [rule for rule in self._compiled.rules if rule.effect == "forbid"]
 
     # -- deciding ---------------------------------------------------------------------------------
 
@@ -158,7 +161,7 @@ class Engine:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            # A panic inside Cedar is no `Exception`; it must not open or skip anything either.
+            # That includes a panic inside Cedar, which is no `Exception`.
             return self._deny([_failure(error)])
 
     def _decide(self, request: Request) -> Decision:
@@ -246,10 +249,11 @@ def _reason(rule: Rule) -> Reason:
 
 
 def _failure(error: BaseException | str) -> Reason:
+    advice = f"The request could not be evaluated, so it is denied: {_text(error)}"
+    return Reason(ERROR, advice, remedy="assay doctor")
+
+
+def _text(error: BaseException | str) -> str:
+    """What went wrong, in one line of printable text."""
     text = error.message if isinstance(error, AssayError) else str(error) or type(error).__name__
-    plain = "".join(char if char.isprintable() else " " for char in text)[:400]
-    return Reason(
-        ERROR,
-        f"The request could not be evaluated, so it is denied: {plain}",
-        remedy="assay doctor",
-    )
+    return "".join(char if char.isprintable() else " " for char in text)[:400]

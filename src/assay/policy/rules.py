@@ -16,6 +16,7 @@ import msgspec
 
 from assay.errors import Usage
 from assay.policy.schema import Declaration, bad_placeholders
+from assay.policy.text import check_policies
 from assay.policy.vocabulary import ADMIN, NAMESPACE
 
 ROLE, ERROR = "role", "engine.error"
@@ -59,15 +60,16 @@ def read(policies: Mapping[str, str]) -> list[Rule]:
     """Every policy of the files, in order; raises `Usage` naming the file and the policy."""
     rules: list[Rule] = []
     for file in sorted(policies):
+        check_policies(policies[file], file)
         try:
             parsed = json.loads(cedarpy.policies_to_json_str(policies[file]))
-        except ValueError as error:
+            numbered = sorted(parsed["staticPolicies"].items(), key=lambda item: int(item[0][6:]))
+            found = [_rule(file, number, source) for number, (_, source) in enumerate(numbered, 1)]
+        except (ValueError, RecursionError) as error:
             raise _wrong(file, f"Cedar cannot read it: {error}", "mend the text there") from error
         if parsed.get("templates") or parsed.get("templateLinks"):
             raise _wrong(file, "it has a template", "write a policy without ?principal, ?resource")
-        numbered = sorted(parsed["staticPolicies"].items(), key=lambda item: int(item[0][6:]))
-        for number, (_, source) in enumerate(numbered, 1):
-            rules.append(_rule(file, number, source))
+        rules += found
     seen: dict[str, str] = {}
     for rule in rules:
         if rule.id in seen:
@@ -118,7 +120,22 @@ def policy_set(rules: Sequence[Rule]) -> cedarpy.PolicySet:
         "templates": {},
         "templateLinks": [],
     }
-    return cedarpy.PolicySet.from_json_str(json.dumps(document))
+    try:
+        return cedarpy.PolicySet.from_json_str(json.dumps(document))
+    except (ValueError, RecursionError) as error:
+        # Cedar's JSON reader takes some sixty operators in a row; its text reader takes more.
+        deepest = max(rules, key=lambda rule: _depth(rule.source))
+        raise _wrong(
+            deepest.file,
+            f"{deepest.id} has too many conditions in a row ({error})",
+            "write several smaller policies: one gate each",
+        ) from error
+
+
+def _depth(node: Any) -> int:
+    if isinstance(node, dict):
+        node = list(node.values())
+    return 1 + max(map(_depth, node), default=0) if isinstance(node, list) else 0
 
 
 # -- one policy -----------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def check(settings: Mapping[str, Any], where: str = "settings.toml") -> None:
 
 def limits(settings: Mapping[str, Any], project: str) -> dict[str, Any]:
     """The limits that hold for a project: its own over the default."""
-    return {**settings["default"], **settings["projects"].get(project, {})}
+    return {**settings["default"], **settings.get("projects", {}).get(project, {})}
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:

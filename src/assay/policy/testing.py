@@ -211,8 +211,10 @@ def build_request(
         "disabled": False,
         "identity_level": "personal-key",
         "mfa": True,
+        "roles": roles,
+        **case.actor,
     }
-    entities = [vocabulary.actor_entity(ASKER, **{**actor, "roles": roles, **case.actor})]
+    entities = [vocabulary.actor_entity(ASKER, **actor)]
     entities.append(project)
     if kind != "Project":
         entities.append(resource)
