@@ -15,9 +15,9 @@ from assay.evidence.signers import FileSigner
 from assay.evidence.state import WORKSPACE, workspace_digest
 from assay.policy import vocabulary as cedar
 from assay.types import Digest, check_digest, check_name
+from assay.workspace import doctor
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.credentials import Person
-from assay.workspace import doctor
 from assay.workspace.opening import POLICY_RING, first_roles, project_rings
 from assay.workspace.view import View
 
@@ -37,7 +37,7 @@ class CreateProject(Action, frozen=True, kw_only=True):
             raise Usage(f"project {self.new} exists already", code="project")
         if self.owner not in view.state.actors:
             raise NotFound(f"actor {self.owner} is not enrolled", code="actor")
-        return workspace_target(view, {}, f"project:{self.new}")
+        return workspace_target({}, f"project:{self.new}")
 
     def apply(self, doing: Doing) -> Outcome:
         existing = set(doing.store.rings.names())
@@ -59,9 +59,9 @@ class ApplyPolicy(Action, frozen=True, kw_only=True):
     """The digest of the canonical bundle, already put under seal by the caller."""
     summary: str = ""
 
-    def target(self, view: View) -> Target:
+    def target(self, view: View) -> Target:  # noqa: ARG002
         check_digest(self.bundle)
-        return workspace_target(view, {})
+        return workspace_target({})
 
     def apply(self, doing: Doing) -> Outcome:
         bundle = check_digest(self.bundle)
@@ -137,8 +137,8 @@ class RotateKey(Action, frozen=True, kw_only=True):
     name: ClassVar[str] = "rotateKey"
     reason: str
 
-    def target(self, view: View) -> Target:
-        return workspace_target(view, {"reason": self.reason}, "keys")
+    def target(self, view: View) -> Target:  # noqa: ARG002
+        return workspace_target({"reason": self.reason}, "keys")
 
     def apply(self, doing: Doing) -> Outcome:
         roots = trust.load(doing.layout.trust)
@@ -173,11 +173,13 @@ class Examine(Action, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "examine"
 
-    def target(self, view: View) -> Target:
-        return workspace_target(view, {})
+    def target(self, view: View) -> Target:  # noqa: ARG002
+        return workspace_target({})
 
     def apply(self, doing: Doing) -> Outcome:
-        findings = doctor.examine(doing.layout, doing.store, doing.view, doing.clock)
+        findings = doctor.examine(
+            doing.layout, doing.store, doing.view, doing.clock, doing.decision
+        )
         predicate = doctor.predicate(findings)
         subject = {"workspace": workspace_digest(doing.view.state.workspace)}
         statement = doing.attest(doctor.KIND, subject, predicate, producer=doctor.PRODUCER)
@@ -189,8 +191,8 @@ class CollectGarbage(Action, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "maintain"
 
-    def target(self, view: View) -> Target:
-        return workspace_target(view, {})
+    def target(self, view: View) -> Target:  # noqa: ARG002
+        return workspace_target({})
 
     def apply(self, doing: Doing) -> Outcome:
         collected = doing.store.collect(reachable(doing.view), doing.clock.now())
@@ -200,7 +202,9 @@ class CollectGarbage(Action, frozen=True, kw_only=True):
 def reachable(view: View) -> list[tuple[str, Digest]]:
     """Every content that the ledger refers to, as (ring, digest)."""
     state = view.state
-    found = [(f"{d.project}/data", digest) for d in state.datasets.values() for digest in d.contents]
+    found = [
+        (f"{d.project}/data", digest) for d in state.datasets.values() for digest in d.contents
+    ]
     for version in state.versions.values():
         found.append((f"{version.project}/models", version.artifact))
         if version.served is not None:

@@ -1,4 +1,4 @@
-"""Assess a model version: run every installed assessor on it, confined, and sign what they found."""
+"""Assess a model version: every installed assessor is run, and what it found is signed."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _rows(doing: Doing, found: VersionState, dataset: str) -> tuple[Rows, Digest
 
 
 @contextlib.contextmanager
-def _scorer(onnx: bytes) -> Generator[tuple[scoring.Scorer, Level]]:
+def _scorer(onnx: bytes) -> Generator[tuple[scoring.Scorer, str]]:
     with Worker.start(scoring.TARGET, onnx, limits=_LIMITS) as worker:
         yield scoring.Scorer(worker.call), worker.level
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from assay.actions.people import project_target
 from assay.clock import parse_timestamp
 from assay.data import profile as profiles
 from assay.data import tables
@@ -12,7 +13,6 @@ from assay.errors import Usage
 from assay.evidence.state import DatasetState
 from assay.policy import vocabulary as cedar
 from assay.types import check_name
-from assay.actions.people import project_target
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.view import View
 
@@ -113,7 +113,9 @@ class RegisterDataset(Action, frozen=True, kw_only=True):
         statements = [
             doing.attest("dataset", subject, predicate),
             doing.attest(
-                "data-profile", subject, {"schema": schema, "profile": profile},
+                "data-profile",
+                subject,
+                {"schema": schema, "profile": profile},
                 producer="assay.data.profile/1",
             ),
         ]

@@ -53,7 +53,7 @@ DECLARATIONS: list[dict[str, Any]] = [
         "string",
         "details.provenance",
         "",
-        "Whether where it comes from was declared by somebody or verified by a builder's signature.",
+        "Whether its origin was declared by somebody or verified by a builder's signature.",
         _REGISTER,
     ),
     _fact(

@@ -42,6 +42,8 @@ class RegisterModel(Action, frozen=True, kw_only=True):
     """What it was made for; its data is read for this purpose only."""
     train: str = ""
     """The dataset it was trained on."""
+    test: str = ""
+    """A dataset of held-out rows to judge it on."""
     label: str = ""
     """The column it predicts."""
     positive: int | str | None = None
@@ -55,15 +57,14 @@ class RegisterModel(Action, frozen=True, kw_only=True):
         check_name(self.model, what="model name")
         if not self.purpose:
             raise Usage("no purpose given", remedy="--purpose credit-scoring", code="purpose")
-        if self.train:
-            found = view.dataset(self.project, self.train)
-            known = {column["name"] for column in found.details["schema"]}
-            named = [self.label, *self.sensitive, *self.leave_out]
-            for column in named:
-                if column and column not in known:
+        for dataset in filter(None, (self.train, self.test)):
+            found = view.dataset(self.project, dataset)
+            known = [column["name"] for column in found.details["schema"]]
+            for column in filter(None, (self.label, *self.sensitive, *self.leave_out)):
+                if column not in known:
                     raise Usage(
-                        f"dataset {self.train} has no column {column!r}",
-                        remedy=f"columns: {', '.join(sorted(known))}",
+                        f"dataset {dataset} has no column {column!r}",
+                        remedy=f"columns: {', '.join(known)}",
                         code="model.column",
                     )
         if not 0 < self.threshold < 1:
@@ -87,6 +88,7 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             "tree": tree,
             "purpose": self.purpose,
             "dataset": self.train,
+            "test": self.test,
             "label": self.label,
             "positive": self.positive,
             "threshold": self.threshold,

@@ -24,7 +24,7 @@ from assay.workspace.view import View
 LEVELS = ("development-key", "personal-key", "oidc")
 
 
-def workspace_target(view: View, context: dict[str, Any], *subjects: str) -> Target:
+def workspace_target(context: dict[str, Any], *subjects: str) -> Target:
     """The workspace itself as a resource."""
     return Target(
         uid=cedar.WORKSPACE_UID,
@@ -80,7 +80,7 @@ class EnrolActor(Action, frozen=True, kw_only=True):
                 )
         for role in self.roles:
             check_role(view, role)
-        return workspace_target(view, {}, f"actor:{self.actor}")
+        return workspace_target({}, f"actor:{self.actor}")
 
     def apply(self, doing: Doing) -> Outcome:
         predicate = {
@@ -131,7 +131,7 @@ class ManageRole(Action, frozen=True, kw_only=True):
         check_role(view, self.role)
         if self.actor not in view.state.actors:
             raise NotFound(f"actor {self.actor} is not enrolled", code="actor")
-        return workspace_target(view, {}, f"actor:{self.actor}")
+        return workspace_target({}, f"actor:{self.actor}")
 
     def apply(self, doing: Doing) -> Outcome:
         statement = role_statement(doing, self.actor, self.role, granted=self.granted)
@@ -149,7 +149,7 @@ class DisableActor(Action, frozen=True, kw_only=True):
     def target(self, view: View) -> Target:
         if self.actor not in view.state.actors:
             raise NotFound(f"actor {self.actor} is not enrolled", code="actor")
-        return workspace_target(view, {}, f"actor:{self.actor}")
+        return workspace_target({}, f"actor:{self.actor}")
 
     def apply(self, doing: Doing) -> Outcome:
         held = doing.view.state.actors[self.actor]
@@ -174,7 +174,7 @@ class EraseActor(Action, frozen=True, kw_only=True):
     def target(self, view: View) -> Target:
         if self.actor not in view.state.actors:
             raise NotFound(f"actor {self.actor} is not enrolled", code="actor")
-        return workspace_target(view, {}, f"actor:{self.actor}")
+        return workspace_target({}, f"actor:{self.actor}")
 
     def apply(self, doing: Doing) -> Outcome:
         doing.directory.erase(self.actor)
@@ -194,9 +194,10 @@ class RevokeKey(Action, frozen=True, kw_only=True):
     reason: str
 
     def target(self, view: View) -> Target:
-        if self.keyid not in view.state.keys():
+        known = view.state.keys()
+        if self.keyid not in known:
             raise NotFound(f"no key {self.keyid} is enrolled", code="key")
-        return workspace_target(view, {"reason": self.reason}, "keys")
+        return workspace_target({"reason": self.reason}, "keys")
 
     def apply(self, doing: Doing) -> Outcome:
         predicate: dict[str, Any] = {"keyid": self.keyid, "reason": self.reason}

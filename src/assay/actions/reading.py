@@ -17,7 +17,9 @@ from assay.evidence.state import WORKSPACE, VersionState, kind_of, workspace_dig
 from assay.evidence.statement import Statement
 from assay.govern import bundle as bundles
 from assay.policy.bundle import Bundle
-from assay.types import Digest
+from assay.policy.replay import replay
+from assay.store import Store
+from assay.types import check_digest
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.opening import POLICY_RING
 from assay.workspace.view import View
@@ -66,7 +68,9 @@ class ExportEvidence(Action, frozen=True, kw_only=True):
             if leaf.envelope is not None and leaf.nonce is not None
         ]
         policies = {
-            digest: canonical.decode(doing.store.read(POLICY_RING, digest, _BUNDLE_LIMIT))
+            digest: canonical.decode(
+                doing.store.read(POLICY_RING, check_digest(digest), _BUNDLE_LIMIT)
+            )
             for digest in sorted(chosen.policies)
         }
         names = doing.directory.names()
@@ -95,7 +99,7 @@ class _Chosen:
     def __init__(self, view: View, found: VersionState) -> None:
         self._view = view
         self._found = found
-        self.policies: set[Digest] = set()
+        self.policies: set[str] = set()
         self.actors: set[str] = set()
 
     def collect(self) -> list[int]:
@@ -117,7 +121,7 @@ class _Chosen:
             if kind == "decision":
                 needed.append(outcomes.get(statement.header.id))
                 self.actors.add(statement.predicate["actor"])
-                self.policies.add(Digest(statement.predicate["bundle"]))
+                self.policies.add(statement.predicate["bundle"])
             if kind == "model-version":
                 self.actors.add(statement.predicate["author"])
             for index in needed:
@@ -147,7 +151,7 @@ class _Chosen:
 
     def _matters(self, statement: Statement) -> bool:
         kind = kind_of(statement)
-        if kind in ("genesis", "workspace-key", "key-revocation"):
+        if kind in ("genesis", "policy", "workspace-key", "key-revocation"):
             return True
         if kind == "outcome":
             return False  # Comes with its decision.
@@ -187,9 +191,7 @@ def decision_of(view: View, project: str, decision: str) -> dict[str, Any]:
     )
 
 
-def replayed(doing_store: Any, recorded: dict[str, Any]) -> dict[str, Any]:
+def replayed(store: Store, recorded: dict[str, Any]) -> dict[str, Any]:
     """A recorded decision asked again of the policy bundle of its time."""
-    from assay.policy.replay import replay
-
-    raw = doing_store.read(POLICY_RING, Digest(recorded["bundle"]), _BUNDLE_LIMIT)
+    raw = store.read(POLICY_RING, check_digest(recorded["bundle"]), _BUNDLE_LIMIT)
     return msgspec.to_builtins(replay(Bundle.decode(raw), recorded["cedar"], recorded))

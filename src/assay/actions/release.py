@@ -41,7 +41,7 @@ def version_target(
             "version": found.version,
             "project": project,
             "stage": stage,
-            "data": str(found.details.get("test") or found.details.get("dataset") or "DATASET"),
+            "data": _held_out(view, found),
             "training": str(found.details.get("dataset") or "DATASET"),
             "region": region or "REGION",
         },
@@ -60,6 +60,20 @@ def version_target(
         cited = {digest for digests in facts.sources.values() for digest in digests}
         target.cited = sorted(cited | {approval["envelope"] for approval in approvals})
     return target
+
+
+def _held_out(view: View, found: VersionState) -> str:
+    """The dataset that a remedy names for judging a version: the one registered with it, else one
+    that has its columns and is not what it was trained on."""
+    if found.details.get("test"):
+        return str(found.details["test"])
+    wanted = {*found.details.get("features", []), found.details.get("label")} - {"", None}
+    for dataset in view.state.datasets.values():
+        columns = {column["name"] for column in dataset.details["schema"]}
+        other = dataset.name != found.details.get("dataset")
+        if dataset.project == found.project and other and wanted <= columns:
+            return dataset.name
+    return "DATASET"
 
 
 def version_entity(found: VersionState) -> dict[str, Any]:
@@ -86,9 +100,7 @@ class Approve(Action, frozen=True, kw_only=True):
     comment: str = ""
 
     def target(self, view: View) -> Target:
-        return version_target(
-            view, self.project, self.model, self.version, {}, stage=self.stage
-        )
+        return version_target(view, self.project, self.model, self.version, {}, stage=self.stage)
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)
@@ -111,7 +123,9 @@ class Approve(Action, frozen=True, kw_only=True):
             "mfa": doing.credential.protected,
         }
         statement = doing.attest(
-            "approval", {f"{found.name}@{found.version}": found.served}, predicate,
+            "approval",
+            {f"{found.name}@{found.version}": found.served},
+            predicate,
             producer="person",
         )
         signed = dsse.sign(statement, doing.credential.signer)
@@ -131,8 +145,13 @@ class Promote(Action, frozen=True, kw_only=True):
 
     def target(self, view: View) -> Target:
         return version_target(
-            view, self.project, self.model, self.version, {},
-            stage=self.stage, region=self.region,
+            view,
+            self.project,
+            self.model,
+            self.version,
+            {},
+            stage=self.stage,
+            region=self.region,
         )
 
     def apply(self, doing: Doing) -> Outcome:
@@ -161,9 +180,7 @@ class Revoke(Action, frozen=True, kw_only=True):
     reason: str
 
     def target(self, view: View) -> Target:
-        return version_target(
-            view, self.project, self.model, self.version, {"reason": self.reason}
-        )
+        return version_target(view, self.project, self.model, self.version, {"reason": self.reason})
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)
@@ -185,9 +202,7 @@ class Hold(Action, frozen=True, kw_only=True):
     reason: str
 
     def target(self, view: View) -> Target:
-        return version_target(
-            view, self.project, self.model, self.version, {"reason": self.reason}
-        )
+        return version_target(view, self.project, self.model, self.version, {"reason": self.reason})
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)
@@ -200,7 +215,9 @@ class Hold(Action, frozen=True, kw_only=True):
         }
         subject = {f"{found.name}@{found.version}": found.served or found.artifact}
         statement = doing.attest("hold", subject, predicate)
-        return Outcome({"model": found.name, "version": found.version, "held": self.held}, [statement])
+        return Outcome(
+            {"model": found.name, "version": found.version, "held": self.held}, [statement]
+        )
 
 
 class Supersede(Action, frozen=True, kw_only=True):

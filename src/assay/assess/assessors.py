@@ -1,4 +1,4 @@
-"""The built-in assessors, registered in the entry point group ``assay.assessors`` like any other."""
+"""The built-in assessors: entry points of the group ``assay.assessors``, like any other."""
 
 from __future__ import annotations
 
@@ -106,7 +106,9 @@ class _Table:
     def joined(self, other: _Table) -> _Table:
         """The rows of both; `other` may have further columns, which are left out."""
         places = {name: at for at, (name, _) in enumerate(other.heads)}
-        pairs = [(v, other.values[places[n]]) for v, (n, _) in zip(self.values, self.heads, strict=True)]
+        pairs = [
+            (v, other.values[places[n]]) for v, (n, _) in zip(self.values, self.heads, strict=True)
+        ]
         values = [np.concatenate(pair) for pair in pairs]
         return _Table(self.column_type, self.heads, values, [*self.labels, *other.labels])
 

@@ -17,6 +17,9 @@ from assay.types import Digest
 WORKSPACE = "_workspace"
 """The project name under which statements about the workspace itself are filed."""
 
+REQUEST_FORMAT = "assay/request/v1"
+"""What a person signs when asking for something: this format's name, and the request."""
+
 
 class KeyState(msgspec.Struct):
     """A public key and the leaves between which its signatures count."""

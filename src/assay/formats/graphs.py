@@ -273,7 +273,7 @@ def _with_nan_for_none(convert: Convert) -> Convert:
 
 
 def _unflattened(convert: Convert) -> Convert:
-    """`flatten_transform` shapes what `transform` gives; skl2onnx refuses its default needlessly."""
+    """`flatten_transform` shapes what `transform` gives; skl2onnx refuses its default."""
 
     def converter(scope: Any, operator: Any, container: Any) -> None:
         operator.raw_operator = copy.copy(operator.raw_operator)

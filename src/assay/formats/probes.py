@@ -35,7 +35,7 @@ def unseen(columns: Sequence[Column], name: str) -> list[Column]:
 
 
 def float32_edges(columns: Sequence[Column], name: str) -> list[Column]:
-    """Sample rows with a column at the float32 numbers beside its own, and at special magnitudes."""
+    """Sample rows with a column at the float32 numbers beside its own, and at odd magnitudes."""
     beside = [edge for value in _spread(columns, name) for edge in neighbours(value)]
     return changed(columns, name, [*beside, *(float(np.float32(m)) for m in _MAGNITUDES)])
 

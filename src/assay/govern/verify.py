@@ -7,7 +7,7 @@ In this order, so that what is wrong is named as closely as possible:
 3. every leaf: its commitment to nonce and envelope, and its inclusion in the checkpoint's tree;
 4. every envelope's signatures, by keys that were enrolled, and not revoked, at that leaf;
 5. every change of state: entitled by an allowed decision in the bundle;
-6. every promotion: the facts recomputed from the statements before it, and the policy asked again;
+6. every promotion and deployment: asked again (see `replay`);
 7. the exporter's signature over the whole file.
 
 A bundle proves what happened *as of its checkpoint*.  That nothing happened since, or that a
@@ -27,13 +27,14 @@ from assay.clock import parse_timestamp
 from assay.errors import AssayError, Verification
 from assay.evidence import envelope as dsse
 from assay.evidence import merkle, notes, state, trust
-from assay.evidence.facts import Evidence, FactDeclaration, TrustedProducer, collect
+from assay.evidence.facts import Evidence
 from assay.evidence.ledger import leaf_bytes
+from assay.evidence.notes import Checkpoint
 from assay.evidence.state import State
-from assay.evidence.statement import Statement
-from assay.govern.bundle import Bundle, read
+from assay.govern.bundle import Bundle, BundleLeaf, read
+from assay.govern.replay import Policy, Replayed, is_release, replay
 from assay.policy.bundle import Bundle as PolicyBundle
-from assay.policy.engine import Engine, Request
+from assay.policy.engine import Engine
 from assay.types import Digest
 
 LIMITS = (
@@ -41,16 +42,6 @@ LIMITS = (
     "The exporter chose the leaves: a statement left out cannot be seen here, only on the ledger.",
     "Declared facts are as true as whoever declared them; the signature proves who that was.",
 )
-
-
-class Leaf(msgspec.Struct, frozen=True):
-    """One verified leaf of a bundle."""
-
-    index: int
-    statement: Statement
-    envelope_digest: Digest
-    keyids: list[str]
-    kind: str
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -66,9 +57,9 @@ class Report(msgspec.Struct, frozen=True):
     checks: list[str]
     revoked: bool
     stage: str
-    decisions: list[dict[str, Any]]
+    decisions: list[Replayed]
     limits: tuple[str, ...]
-    leaves: list[Leaf]
+    leaves: list[Evidence]
     names: dict[str, str]
 
 
@@ -89,49 +80,32 @@ def verify(data: bytes, *, now: datetime, pinned: Digest | None = None) -> Repor
     )
     checks.append(f"checkpoint of {checkpoint.size} leaves, signed by the ledger")
 
+    policies = _policies(body.policies)
     folded = State()
-    leaves: list[Leaf] = []
+    leaves: list[Evidence] = []
+    decisions: list[Replayed] = []
     for item in body.leaves:
-        where = f"leaf {item.index}"
-        raw = canonical.encode(item.envelope)
-        nonce = canonical.unb64(item.nonce, what=f"{where}: nonce")
-        proof = [canonical.unb64(node, what=f"{where}: proof") for node in item.proof]
-        leaf = merkle.leaf_hash(leaf_bytes(hashlib.sha256(nonce + raw).digest()))
-        _part(
-            f"{where} (its nonce, envelope or inclusion proof)",
-            lambda leaf=leaf, proof=proof, item=item: merkle.verify_inclusion(
-                leaf, item.index, checkpoint.size, proof, checkpoint.root
-            ),
-        )
-        if item.index < folded.size:
-            raise Verification(f"{where} appears twice or out of order", code="bundle.order")
-        folded.size = item.index
-        rejected = len(folded.rejected)
-        state.fold(folded, item.index, raw)
-        if len(folded.rejected) > rejected:
-            raise Verification(f"{where}: {folded.rejected[-1][1]}", code="bundle.leaf")
-        leaves.append(_leaf(folded, item.index, raw))
+        leaf = _leaf(item, folded, checkpoint)
+        if is_release(leaf):
+            decisions.append(_replayed(leaf, leaves, folded, policies))
+        leaves.append(leaf)
     if not leaves or leaves[0].index != 0:
         raise Verification("the bundle does not begin with the genesis leaf", code="bundle.genesis")
     known = {key.keyid for key in root.workspace_keys}
     strangers = sorted(set(folded.workspace_keys) - known)
     if folded.workspace != root.workspace or strangers:
         raise Verification(
-            f"the genesis leaf names other keys than the trust root: {', '.join(strangers)}",
+            f"the ledger names other keys than the trust root: {', '.join(strangers)}",
             code="bundle.genesis",
         )
     checks.append(f"{len(leaves)} leaves: commitments, inclusion proofs and signatures")
-
-    engines = _engines(body.policies)
-    decisions = [
-        _replay(leaf, leaves, folded, engines)
-        for leaf in leaves
-        if leaf.kind == "decision" and leaf.statement.predicate["action"] in ("promote", "deploy")
-    ]
-    checks.append(f"{len(decisions)} promotion and deployment decisions replayed against policy")
+    checks.append(
+        f"{len(decisions)} promotion and deployment decisions asked again of the policy of their "
+        "time, over facts, approvals and roles computed anew"
+    )
 
     key = folded.workspace_keys.get(bundle.keyid)
-    if key is None:
+    if key is None or not folded.workspace_key_valid(bundle.keyid, checkpoint.size):
         raise Verification(
             f"the bundle is signed by {bundle.keyid}, which is no key of this workspace",
             code="bundle.signature",
@@ -158,114 +132,71 @@ def _part(name: str, check: Any) -> Any:
         ) from error
 
 
-def _leaf(folded: State, index: int, raw: bytes) -> Leaf:
+def _leaf(item: BundleLeaf, folded: State, checkpoint: Checkpoint) -> Evidence:
+    """A leaf whose opening, place, signatures and entitlement hold; folds it into the state."""
+    where = f"leaf {item.index}"
+    raw = canonical.encode(item.envelope)
+    nonce = canonical.unb64(item.nonce, what=f"{where}: nonce")
+    proof = [canonical.unb64(node, what=f"{where}: proof") for node in item.proof]
+    hashed = merkle.leaf_hash(leaf_bytes(hashlib.sha256(nonce + raw).digest()))
+    _part(
+        f"{where} (its nonce, envelope or inclusion proof)",
+        lambda: merkle.verify_inclusion(
+            hashed, item.index, checkpoint.size, proof, checkpoint.root
+        ),
+    )
+    if item.index < folded.size:
+        raise Verification(f"{where} appears twice or out of order", code="bundle.order")
+    folded.size = item.index
+    rejected = len(folded.rejected)
+    state.fold(folded, item.index, raw)
+    if len(folded.rejected) > rejected:
+        raise Verification(f"{where}: {folded.rejected[-1][1]}", code="bundle.leaf")
     envelope = dsse.decode(raw)
     statement = envelope.statement()
-    keyids = dsse.verify(envelope, folded.keys())
-    counting = [
-        keyid
-        for keyid in keyids
-        if folded.workspace_key_valid(keyid, index) or folded.actor_of_key(keyid, index)
-    ]
-    if not counting:
-        raise Verification(f"leaf {index}: no signature by a key valid there", code="bundle.leaf")
-    return Leaf(
-        index, statement, dsse.envelope_digest(envelope), counting, state.kind_of(statement)
+    keyids = [signature.keyid for signature in envelope.signatures]
+    signers = dsse.verify(envelope, folded.signer_keys(keyids, item.index))
+    if not folded.counting(signers, item.index):
+        raise Verification(f"{where}: no signature by a key valid there", code="bundle.leaf")
+    return Evidence(
+        index=item.index,
+        envelope_digest=dsse.envelope_digest(envelope),
+        statement=statement,
+        keyids=signers,
+        producer=statement.header.producer,
     )
 
 
-def _engines(policies: dict[str, Any]) -> dict[str, tuple[Engine, PolicyBundle]]:
-    engines: dict[str, tuple[Engine, PolicyBundle]] = {}
-    for digest, document in policies.items():
+def _policies(documents: dict[str, Any]) -> dict[str, Policy]:
+    found: dict[str, Policy] = {}
+    for digest, document in documents.items():
         raw = canonical.encode(document)
         if canonical.digest(raw) != digest:
             raise Verification(f"policy bundle {digest}: its bytes differ", code="bundle.policy")
         bundle = PolicyBundle.decode(raw)
-        engines[digest] = (Engine(bundle), bundle)
-    return engines
+        found[digest] = Policy(bundle, Engine(bundle))
+    return found
 
 
-def _replay(
-    leaf: Leaf, leaves: list[Leaf], folded: State, engines: dict[str, tuple[Engine, PolicyBundle]]
-) -> dict[str, Any]:
-    """Ask the policy of that time again, over facts recomputed from the statements before it."""
-    predicate = leaf.statement.predicate
-    where = f"leaf {leaf.index} ({predicate['action']})"
-    if predicate["bundle"] not in engines:
-        raise Verification(f"{where}: its policy bundle is missing", code="bundle.policy")
-    engine, policy = engines[predicate["bundle"]]
-    request = msgspec.convert(predicate["cedar"], Request)
-    again = engine.decide(request)
-    gates = [reason["gate"] for reason in predicate["reasons"]]
-    if again.allowed != predicate["allowed"] or [r.gate for r in again.reasons] != gates:
-        raise Verification(f"{where}: the policy decides otherwise when asked again", code="replay")
-    facts = request.context.get("facts")
-    if facts is not None:
-        recomputed = _facts(leaf, leaves, folded, policy)
-        if recomputed != facts:
-            differing = sorted(
-                k for k in {*facts, *recomputed} if facts.get(k) != recomputed.get(k)
-            )
-            raise Verification(
-                f"{where}: the facts {', '.join(differing)} do not follow from the statements",
-                code="replay",
-            )
-    return {
-        "index": leaf.index,
-        "action": predicate["action"],
-        "actor": predicate["actor"],
-        "allowed": predicate["allowed"],
-        "stage": request.context.get("stage"),
-        "gates": gates,
-        "issued": leaf.statement.header.issued,
-    }
-
-
-def _facts(leaf: Leaf, leaves: list[Leaf], folded: State, policy: PolicyBundle) -> dict[str, Any]:
-    about = set(leaf.statement.digests[1:]) | {workspace_digest(folded.workspace)}
-    as_of = leaf.statement.predicate["as_of"]
-    evidence = [
-        Evidence(
-            index=other.index,
-            envelope_digest=other.envelope_digest,
-            statement=other.statement,
-            keyids=other.keyids,
-            producer=other.statement.header.producer,
-        )
-        for other in leaves
-        if other.index < as_of
-        and about & set(other.statement.digests)
-        and other.statement.header.project in (leaf.statement.header.project, state.WORKSPACE)
-    ]
-    kinds: dict[str, set[str]] = {keyid: {"workspace"} for keyid in folded.workspace_keys}
-    for actor in folded.actors.values():
-        for keyid in actor.keys:
-            kinds.setdefault(keyid, set()).add("person")
-    return collect(
-        evidence,
-        [msgspec.convert(d, FactDeclaration) for d in policy.declarations],
-        [msgspec.convert(p, TrustedProducer) for p in policy.producers],
-        key_kinds=kinds,
-        superseded={
-            other.statement.predicate["envelope"]
-            for other in leaves
-            if other.kind == "supersession" and other.index < as_of
-        },
-    ).values
-
-
-def workspace_digest(workspace: str) -> Digest:
-    """The subject under which facts about the workspace itself (``doctor``) are filed."""
-    return canonical.digest(f"assay/workspace/{workspace}".encode())
+def _replayed(
+    leaf: Evidence, earlier: list[Evidence], folded: State, policies: dict[str, Policy]
+) -> Replayed:
+    try:
+        return replay(leaf, earlier, folded, policies)
+    except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
+        raise Verification(
+            f"leaf {leaf.index}: the decision is not complete ({type(error).__name__}: {error})",
+            code="replay",
+        ) from error
 
 
 def _report(
     bundle: Bundle,
     folded: State,
-    checkpoint: notes.Checkpoint,
+    checkpoint: Checkpoint,
     checks: list[str],
-    decisions: list[dict[str, Any]],
-    leaves: list[Leaf],
+    decisions: list[Replayed],
+    leaves: list[Evidence],
     now: datetime,
     pinned: bool,
 ) -> Report:

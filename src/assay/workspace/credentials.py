@@ -16,10 +16,10 @@ import msgspec
 from assay import canonical
 from assay.clock import parse_timestamp
 from assay.errors import Denied
+from assay.evidence.records import REQUEST_FORMAT
 from assay.evidence.signers import Signer
 from assay.evidence.state import State
 
-REQUEST_FORMAT = "assay/request/v1"
 TOKEN_PREFIX = "assay_"  # noqa: S105 - the public prefix of every token, for secret scanners
 
 

@@ -37,12 +37,15 @@ class Finding(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
-def examine(layout: Layout, store: Store, view: View, clock: Clock) -> list[Finding]:
-    """Look at everything; a check that cannot be made is itself a critical finding."""
+def examine(layout: Layout, store: Store, view: View, clock: Clock, decision: str) -> list[Finding]:
+    """Look at everything; a check that cannot be made is itself a critical finding.
+
+    `decision` is the one that allowed this examination, which is therefore still open.
+    """
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("keys", lambda: _keys(layout)),
         ("recovery", lambda: _recovery(layout, store)),
-        ("ledger", lambda: _ledger(layout, view, clock)),
+        ("ledger", lambda: _ledger(layout, view, clock, decision)),
         ("store", lambda: _store(store, view)),
         ("policy", lambda: _policy(layout, view)),
         ("isolation", _isolation),
@@ -117,7 +120,7 @@ def _recovery(layout: Layout, store: Store) -> Iterator[Finding]:
     yield Finding("recovery", "ok", f"{count} rings open with the offline recovery secret")
 
 
-def _ledger(layout: Layout, view: View, clock: Clock) -> Iterator[Finding]:
+def _ledger(layout: Layout, view: View, clock: Clock, decision: str) -> Iterator[Finding]:
     state = view.follow()
     not_before(clock.now(), view.checkpoint.time)
     if state.rejected:
@@ -136,7 +139,7 @@ def _ledger(layout: Layout, view: View, clock: Clock) -> Iterator[Finding]:
             f"the newest checkpoint is remembered in {memory}, inside the workspace",
             "set XDG_STATE_HOME to a folder outside, so that a roll-back is noticed",
         )
-    open_ones = len(state.open)
+    open_ones = len(state.open.keys() - {decision})
     if open_ones:
         yield Finding(
             "ledger",
@@ -207,4 +210,3 @@ def _catalog(layout: Layout) -> Iterator[Finding]:
         return
     where = "in a file of this workspace" if local else "in PostgreSQL"
     yield Finding("catalog", "ok", f"the catalog is {where}; assay rebuild --check compares it")
-

@@ -99,7 +99,7 @@ class Workspace:
             statement = self._decision(who, action, target, decision, decision_id, parent)
             self._append([self._sign(statement)], revisions)
             files.point("door.decided")
-            outcome = self._do(who.actor, credential, action, decision_id, progress)
+            outcome = self._do(who.proven.actor, credential, action, decision_id, progress)
             files.point("door.applied")
             self._record(action, decision_id, target, outcome, revisions)
             files.point("door.recorded")

@@ -361,5 +361,3 @@ def fill(catalog: Catalog, ledger: Ledger, progress: Callable[[int], None] | Non
 
     if catalog.position() < ledger.checkpoint.size:
         catalog.index_all(rows())
-
-

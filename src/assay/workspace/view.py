@@ -195,11 +195,12 @@ class View:
                 with contextlib.suppress(AssayError):
                     envelope = dsse.decode(leaf.envelope)
                     statement = envelope.statement()
+                    keyids = [signature.keyid for signature in envelope.signatures]
                     item = Evidence(
                         index=index,
                         envelope_digest=dsse.envelope_digest(envelope),
                         statement=statement,
-                        keyids=dsse.verify(envelope, self.state.keys()),
+                        keyids=dsse.verify(envelope, self.state.signer_keys(keyids, index)),
                         producer=statement.header.producer,
                     )
             self._evidence[index] = item
@@ -213,7 +214,7 @@ class View:
             self.policy.declarations,
             self.policy.producers,
             key_kinds=self.state.key_kinds(),
-            superseded=set(self.state.superseded),
+            superseded=self.state.superseded_in(project),
         )
 
     def approvals(self, version: VersionState, stage: str) -> list[dict[str, Any]]:

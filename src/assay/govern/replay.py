@@ -1,0 +1,185 @@
+"""A decision asked again, by somebody who has nothing but the leaves before it.
+
+Nothing the decision says of itself is taken over: what policy was shown of the version, the project
+and the person is compared with the state folded from the earlier leaves, and the facts and the
+number of approvals are computed anew from their statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from assay import canonical
+from assay.errors import AssayError, Verification
+from assay.evidence import approvals
+from assay.evidence.facts import Evidence, FactDeclaration, TrustedProducer, collect
+from assay.evidence.records import REQUEST_FORMAT, WORKSPACE, State, VersionState
+from assay.evidence.state import kind_of, workspace_digest
+from assay.policy import vocabulary as cedar
+from assay.policy.bundle import Bundle
+from assay.policy.engine import Engine, Request
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """A policy bundle and its engine."""
+
+    bundle: Bundle
+    engine: Engine
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """A decision that holds: who asked for what, what was answered, and how sure of who it was."""
+
+    index: int
+    action: str
+    actor: str
+    allowed: bool
+    stage: str
+    gates: list[str]
+    issued: str
+    asked_by: str
+    """``signed by a personal key`` or ``asked with a token``."""
+
+
+def replay(
+    decision: Evidence, earlier: Sequence[Evidence], folded: State, policies: Mapping[str, Policy]
+) -> Replayed:
+    """Ask the policy of that time again; raises `Verification` naming the leaf and what differs.
+
+    `folded` is the state after the leaves before the decision, `earlier` are their statements.
+    """
+    predicate = decision.statement.predicate
+    where = f"leaf {decision.index} ({predicate['action']})"
+    if predicate["bundle"] != folded.bundle:
+        _wrong(where, "it names another policy bundle than the one that was active")
+    policy = policies.get(predicate["bundle"])
+    if policy is None:
+        _wrong(where, "its policy bundle is missing")
+    request = msgspec.convert(predicate["cedar"], Request)
+    again = policy.engine.decide(request)
+    gates = [reason["gate"] for reason in predicate["reasons"]]
+    if again.allowed != predicate["allowed"] or [r.gate for r in again.reasons] != gates:
+        _wrong(where, "the policy decides otherwise when asked again")
+    project = decision.statement.header.project
+    asked = predicate["request"]
+    found = folded.versions.get(f"{project}/{asked['params']['model']}@{_number(folded, asked)}")
+    if found is None:
+        _wrong(where, "it is about a version that was not registered before")
+    _same_context(where, decision, earlier, folded, policy.bundle, request, found)
+    _same_entities(where, predicate["actor"], folded, policy.bundle, request, found)
+    return Replayed(
+        index=decision.index,
+        action=predicate["action"],
+        actor=predicate["actor"],
+        allowed=predicate["allowed"],
+        stage=str(request.context["stage"]["__entity"]["id"]),
+        gates=gates,
+        issued=decision.statement.header.issued,
+        asked_by=_asked_by(where, predicate, folded, decision.index),
+    )
+
+
+def _wrong(where: str, what: str) -> NoReturn:
+    raise Verification(f"{where}: {what}", remedy="do not rely on this decision", code="replay")
+
+
+def _number(folded: State, asked: dict[str, Any]) -> str:
+    """The version number that an alias meant at that time."""
+    params = asked["params"]
+    alias = f"{asked['project']}/{params['model']}@{params['version']}"
+    return folded.aliases.get(alias, str(params["version"]))
+
+
+def _same_context(
+    where: str,
+    decision: Evidence,
+    earlier: Sequence[Evidence],
+    folded: State,
+    policy: Bundle,
+    request: Request,
+    found: VersionState,
+) -> None:
+    project = decision.statement.header.project
+    about = {found.served or found.artifact, workspace_digest(folded.workspace)}
+    items = [
+        msgspec.structs.replace(item, keyids=counting)
+        for item in earlier
+        if about & set(item.statement.digests)
+        and item.statement.header.project in (project, WORKSPACE)
+        and item.index < decision.statement.predicate["as_of"]
+        and (counting := folded.counting(item.keyids, item.index))
+    ]
+    facts = collect(
+        items,
+        [msgspec.convert(declared, FactDeclaration) for declared in policy.declarations],
+        [msgspec.convert(producer, TrustedProducer) for producer in policy.producers],
+        key_kinds=folded.key_kinds(),
+        superseded=folded.superseded_in(project),
+    ).values
+    shown = request.context["facts"]
+    if facts != shown:
+        differing = sorted(key for key in {*facts, *shown} if facts.get(key) != shown.get(key))
+        _wrong(where, f"the facts {', '.join(differing)} do not follow from the statements")
+    stage = str(request.context["stage"]["__entity"]["id"])
+    counted = len(approvals.counting(items, folded, found, stage)) if found.served else 0
+    if request.context["approvals"] != {"by_others": counted}:
+        _wrong(where, f"it counts approvals that are not there: {counted} count")
+
+
+def _same_entities(
+    where: str, actor: str, folded: State, policy: Bundle, request: Request, found: VersionState
+) -> None:
+    """What policy was shown of the version, the project and the person is what the ledger says."""
+    settings = {
+        **policy.settings.get("default", {}),
+        **policy.settings.get("projects", {}).get(found.project, {}),
+    }
+    version = cedar.model_version_entity(
+        found.project,
+        found.name,
+        found.version,
+        author=found.author,
+        revoked=found.revoked,
+        hold=found.hold,
+        format=str(found.details.get("format", "unknown")),
+        servable=found.served is not None,
+    )
+    for expected in (version, cedar.project_entity(found.project, **settings)):
+        if expected not in request.entities:
+            _wrong(where, "policy was shown another version or project than the ledger has")
+    held = folded.actors.get(actor)
+    if held is None:
+        _wrong(where, "it was asked by nobody enrolled")
+    # The bundle leaves out roles in other projects: those here must be the ones held.
+    here = [role for role in folded.roles_of(actor) if role.startswith((f"{found.project}/", "_"))]
+    shown = [entity for entity in request.entities if entity["uid"]["id"] == actor]
+    roles = {parent["id"] for entity in shown for parent in entity["parents"]}
+    inside = {role for role in roles if role.startswith((f"{found.project}/", "_"))}
+    if len(shown) != 1 or inside != set(here) or shown[0]["attrs"]["disabled"] != held.disabled:
+        _wrong(where, "policy was shown other roles of the person than the ledger has")
+
+
+def _asked_by(where: str, predicate: dict[str, Any], folded: State, index: int) -> str:
+    """Check the signature of whoever asked over what they asked."""
+    request = dict(predicate["request"])
+    proof = request.pop("proof")
+    if "keyid" not in proof:
+        return "asked with a token"
+    key = folded.key(proof["keyid"])
+    if key is None or folded.actor_of_key(proof["keyid"], index) != predicate["actor"]:
+        _wrong(where, "it is signed by a key that was not the person's")
+    body = canonical.encode({"format": REQUEST_FORMAT, **request})
+    try:
+        key.public.verify(canonical.unb64(proof["sig"], what="request signature"), body)
+    except AssayError as error:
+        _wrong(where, f"the person did not sign this request: {error.message}")
+    return "signed by a personal key"
+
+
+def is_release(item: Evidence) -> bool:
+    """Whether a statement is a decision that `replay` asks again."""
+    decided = kind_of(item.statement) == "decision"
+    return decided and item.statement.predicate.get("action") in ("promote", "deploy")
