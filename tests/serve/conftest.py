@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -132,7 +133,6 @@ def foreign(
         list(initializer),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
     return model.SerializeToString()
 
 
@@ -149,9 +149,7 @@ def permit(token: str) -> str:
 
 def unconfined(model: bytes) -> tuple[Description, Callable[[bytes], bytes]]:
     """What a worker would do, in this process: for tests of everything around it."""
-    import msgspec
-
-    digest = "sha256:" + __import__("hashlib").sha256(model).hexdigest()
+    digest = "sha256:" + hashlib.sha256(model).hexdigest()
     handler = inference.load(inference.encode_init(digest, model))
     return msgspec.msgpack.decode(handler(inference.DESCRIBE), type=Description), handler
 
@@ -240,7 +238,7 @@ def ask(
     )
 
 
-@pytest.fixture(name="ask")
+@pytest.fixture(name="ask", scope="session")
 def _ask() -> Ask:
     return ask
 
@@ -249,7 +247,7 @@ Serving = Callable[..., contextlib.AbstractContextManager[str]]
 
 
 @contextlib.contextmanager
-def serving(application: Application, **options: Any) -> Iterator[str]:
+def serving(application: Application, **options: Any) -> Generator[str]:
     """The URL of a real server on a free loopback port."""
     begun = threading.Event()
     found: list[Listening] = []
@@ -281,7 +279,7 @@ def serving(application: Application, **options: Any) -> Iterator[str]:
     assert not failed
 
 
-@pytest.fixture(name="serving")
+@pytest.fixture(name="serving", scope="session")
 def _serving() -> Serving:
     return serving
 

@@ -311,21 +311,22 @@ def test_any_json_is_a_request_or_a_mistake_of_the_caller(
             continue
 
 
-@settings(max_examples=100)
-@given(
-    st.integers(1, 5).flatmap(
-        lambda n: st.tuples(
-            st.lists(
-                st.floats(width=32, allow_nan=False, allow_infinity=False) | st.none(),
-                min_size=n,
-                max_size=n,
-            ),
-            st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=n, max_size=n),
-            st.lists(st.integers(-(1 << 31), (1 << 31) - 1), min_size=2 * n, max_size=2 * n),
-            st.booleans(),
-        )
+def of_length(n: int) -> st.SearchStrategy[Any]:
+    """n numbers, n texts, 2n whole numbers."""
+
+    def exactly(what: st.SearchStrategy[Any], count: int) -> st.SearchStrategy[list[Any]]:
+        return st.lists(what, min_size=count, max_size=count)
+
+    return st.tuples(
+        exactly(st.floats(width=32, allow_nan=False, allow_infinity=False) | st.none(), n),
+        exactly(st.text(st.characters(exclude_categories=["Cs"])), n),
+        exactly(st.integers(-(1 << 31), (1 << 31) - 1), 2 * n),
+        st.booleans(),
     )
-)
+
+
+@settings(max_examples=100)
+@given(st.integers(1, 5).flatmap(of_length))
 def test_every_fitting_request_arrives_as_it_was_meant(
     told: tuple[list[float | None], list[str], list[int], bool],
 ) -> None:

@@ -83,7 +83,7 @@ class Host:
         self._worker: Worker | None = None
         worker = self._start()
         try:
-            self.description = _description(worker.call(inference.DESCRIBE))
+            self.description = believed(worker.call(inference.DESCRIBE))
         except BaseException:
             worker.close()
             raise
@@ -232,7 +232,7 @@ def _digest_of(model: bytes | Path) -> Digest:
     return Digest("sha256:" + hashing.hexdigest())
 
 
-def _description(raw: bytes) -> Description:
+def believed(raw: bytes) -> Description:
     """What the worker says of its model, where it is a description at all; else `Verification`."""
     try:
         said = msgspec.msgpack.decode(raw, type=Description)
