@@ -37,9 +37,9 @@ _MOST = Decimal("922337203685477.5807")
 
 
 def uid(kind: str, name: str) -> str:
-    """``Assay::KIND::"NAME"`` with whatever could end the literal escaped."""
+    """``Assay::KIND::"NAME"``: printable ASCII, with whatever could end the literal escaped."""
     escaped = "".join(
-        _ESCAPES.get(char) or (char if char.isprintable() else f"\\u{{{ord(char):x}}}")
+        _ESCAPES.get(char) or (char if " " <= char <= "~" else f"\\u{{{ord(char):x}}}")
         for char in name
     )
     return f'{NAMESPACE}::{kind}::"{escaped}"'
@@ -51,8 +51,13 @@ def parse_uid(text: str) -> tuple[str, str]:
     The engine hands ids to Cedar as data, never as text: there is nothing to inject into.
     """
     match = _UID.fullmatch(text)
+    refused = Usage(
+        f"{text[:80]!r} is not an entity uid as assay spells them",
+        remedy="make uids with assay.policy.vocabulary",
+        code="policy.uid",
+    )
     if match is None:
-        raise Usage(f"{text[:80]!r} is not an entity uid", code="policy.uid")
+        raise refused
 
     def plain(escape: re.Match[str]) -> str:
         number, letter = escape.groups()
@@ -64,7 +69,10 @@ def parse_uid(text: str) -> tuple[str, str]:
         name = _ESCAPE.sub(plain, match[2])
         name.encode()
     except (KeyError, ValueError) as error:
-        raise Usage(f"{text[:80]!r} has an escape that is none", code="policy.uid") from error
+        raise refused from error
+    # One spelling for each name: two texts that differ are two things.
+    if uid(match[1].removeprefix(f"{NAMESPACE}::"), name) != text:
+        raise refused
     return match[1], name
 
 
