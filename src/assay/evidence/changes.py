@@ -351,9 +351,10 @@ class Endpoint(msgspec.Struct, frozen=True):
 def _endpoint(state: State, leaf: Leaf, p: Endpoint) -> None:
     key = f"{_project_of(leaf)}/{check_name(p.name, what='endpoint')}"
     _version(state, leaf, p.model, p.version)
-    state.endpoints[key] = {
-        field: getattr(p, field) for field in p.__struct_fields__ if field != "name"
-    }
+    wanted = {field: getattr(p, field) for field in p.__struct_fields__ if field != "name"}
+    if leaf.action == "kill" and wanted != {**state.endpoints.get(key, {}), "killed": True}:
+        raise Refused("kill stops an endpoint, and changes nothing else about it")
+    state.endpoints[key] = wanted
     touch(state, leaf.index, f"endpoint:{key}")
 
 

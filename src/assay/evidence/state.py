@@ -89,7 +89,7 @@ def fold(state: State, index: int, raw: bytes | None) -> None:
     else:
         try:
             _fold(state, index, raw)
-        except (AssayError, Refused, msgspec.MsgspecError) as error:
+        except (AssayError, msgspec.MsgspecError, ArithmeticError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
             state.rejected.append((index, reason[:_LONGEST_REASON]))
     # Last, so that a leaf is folded again, never skipped, when something else interrupts this.
