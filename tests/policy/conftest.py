@@ -106,6 +106,51 @@ def nested(facts: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
+def resource_of(action: str, changed: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """The uid and the entity that `action` is about; a project's entity is there anyway."""
+    plain: dict[str, Any]
+    match ACTIONS[action]:
+        case "Workspace":
+            return cedar.WORKSPACE_UID, cedar.workspace_entity()
+        case "Project":
+            return cedar.project_uid("fraud"), None
+        case "Dataset":
+            plain = {
+                "personal": True,
+                "special": False,
+                "purposes": ["scoring"],
+                "residency": ["local"],
+                "legal_basis": "contract",
+                "retain_until": "2030-01-01T00:00:00Z",
+                "hold": False,
+            }
+            entity = cedar.dataset_entity("fraud", "people", **{**plain, **changed})
+            return cedar.dataset_uid("fraud", "people"), entity
+        case "ModelVersion":
+            plain = {
+                "author": "ann",
+                "revoked": False,
+                "hold": False,
+                "format": "skops",
+                "servable": True,
+            }
+            entity = cedar.model_version_entity("fraud", "credit", "3", **{**plain, **changed})
+            return cedar.model_version_uid("fraud", "credit", "3"), entity
+        case "Endpoint":
+            plain = {
+                "stage": "production",
+                "region": "local",
+                "killed": False,
+                "revoked": False,
+                "hold": False,
+            }
+            entity = cedar.endpoint_entity("fraud", "credit", **{**plain, **changed})
+            return cedar.endpoint_uid("fraud", "credit"), entity
+        case _:
+            entity = cedar.key_ring_entity("fraud", "fraud/data")
+            return cedar.key_ring_uid("fraud/data"), entity
+
+
 class Ask:
     """Builds requests that pass every gate, but for what the test changes."""
 
@@ -125,63 +170,7 @@ class Ask:
         context: dict[str, Any] | None = None,
         settings: dict[str, Any] | None = None,
     ) -> Request:
-        changed = resource or {}
-        resource_uid, entity = {
-            "Workspace": lambda: (cedar.WORKSPACE_UID, cedar.workspace_entity()),
-            "Project": lambda: (cedar.project_uid("fraud"), None),
-            "Dataset": lambda: (
-                cedar.dataset_uid("fraud", "people"),
-                cedar.dataset_entity(
-                    "fraud",
-                    "people",
-                    **{
-                        "personal": True,
-                        "special": False,
-                        "purposes": ["scoring"],
-                        "residency": ["local"],
-                        "legal_basis": "contract",
-                        "retain_until": "2030-01-01T00:00:00Z",
-                        "hold": False,
-                        **changed,
-                    },
-                ),
-            ),
-            "ModelVersion": lambda: (
-                cedar.model_version_uid("fraud", "credit", "3"),
-                cedar.model_version_entity(
-                    "fraud",
-                    "credit",
-                    "3",
-                    **{
-                        "author": "ann",
-                        "revoked": False,
-                        "hold": False,
-                        "format": "skops",
-                        "servable": True,
-                        **changed,
-                    },
-                ),
-            ),
-            "Endpoint": lambda: (
-                cedar.endpoint_uid("fraud", "credit"),
-                cedar.endpoint_entity(
-                    "fraud",
-                    "credit",
-                    **{
-                        "stage": "production",
-                        "region": "local",
-                        "killed": False,
-                        "revoked": False,
-                        "hold": False,
-                        **changed,
-                    },
-                ),
-            ),
-            "KeyRing": lambda: (
-                cedar.key_ring_uid("fraud/data"),
-                cedar.key_ring_entity("fraud", "fraud/data"),
-            ),
-        }[ACTIONS[action]]()
+        resource_uid, entity = resource_of(action, resource or {})
         asked: dict[str, Any] = {"now": cedar.datetime(NOW), "mfa": True}
         if action in ("approve", "promote", "deploy"):
             asked["stage"] = cedar.stage(stage)

@@ -130,7 +130,7 @@ def test_what_is_no_decimal_is_refused(value: Any) -> None:
 def test_a_time_is_normalised_and_anything_else_refused() -> None:
     expected = "2026-01-01T10:00:00.000Z"
     assert cedar.datetime("2026-01-01T12:00:00+02:00")["__extn"]["arg"] == expected
-    for wrong in ("yesterday", "2026-01-01T12:00:00", ""):
+    for wrong in ("yesterday", "2026-01-01T12:00:00", "", "0001-01-01T00:00:00+23:00"):
         with pytest.raises(Usage):
             cedar.datetime(wrong)
 

@@ -153,7 +153,10 @@ def _check_facts(
             try:
                 _value(declared[name].type, value)
             except Usage as error:
-                raise _wrong(f"{where}: {name}: {error.message}", error.remedy) from error
+                raise _wrong(
+                    f"{where}: {name}: {error.message}",
+                    'quote decimals and times: "0.7000", "2026-01-31T00:00:00Z"',
+                ) from error
 
 
 def _wrong(why: str, remedy: str) -> Usage:
@@ -179,10 +182,7 @@ def nest(facts: Mapping[str, FactValue], declarations: Sequence[Declaration]) ->
 def _value(kind: FactType, value: FactValue) -> Any:
     expected = {"long": int, "bool": bool}.get(kind, str)
     if type(value) is not expected:
-        raise Usage(
-            f"{value!r} is not a {kind}",
-            remedy='decimals and datetimes are in quotes: "0.7000", "2026-01-31T00:00:00Z"',
-        )
+        raise Usage(f"{value!r} is not a {kind}")
     if kind == "datetime":
         return vocabulary.datetime(str(value))
     if kind == "decimal":

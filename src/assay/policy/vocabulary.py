@@ -105,7 +105,11 @@ def stage(name: str) -> dict[str, Any]:
 
 def datetime(text: str) -> dict[str, Any]:
     """An RFC 3339 time as a Cedar value; raises `Usage` for anything else."""
-    return {"__extn": {"fn": "datetime", "arg": timestamp(parse_timestamp(text))}}
+    try:
+        arg = timestamp(parse_timestamp(text))
+    except OverflowError as error:  # A zone that leads out of the years 1 to 9999.
+        raise Usage(f"{text[:40]!r} is beyond what a time can be", code="time") from error
+    return {"__extn": {"fn": "datetime", "arg": arg}}
 
 
 def decimal(
