@@ -7,7 +7,7 @@ project, who produced the claim and when.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast
 
 import msgspec
@@ -131,10 +131,8 @@ def _too_deep(data: bytes, value: Any) -> bool:
     for _ in range(_DEEPEST):
         below: list[Any] = []
         for item in level:
-            if isinstance(item, dict):
-                below += cast("dict[str, Any]", item).values()
-            elif isinstance(item, (list, tuple)):
-                below += cast("list[Any]", item)
+            inner = item.values() if isinstance(item, dict) else item
+            below += [i for i in cast("Iterable[Any]", inner) if isinstance(i, (dict, list, tuple))]
         if not below:
             return False
         level = below
