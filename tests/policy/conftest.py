@@ -87,7 +87,7 @@ PLAIN_CONTEXT: dict[str, dict[str, Any]] = {
     "destroyRing": {"ticket": "T-1"},
     **{
         name: {"reason": "found wanting"}
-        for name in ("revoke", "hold", "supersede", "kill", "revokeKey", "holdDataset")
+        for name in ("revoke", "hold", "supersede", "kill", "revokeKey", "rotateKey", "holdDataset")
     },
     "manageKeys": {"reason": "rotation"},
 }

@@ -35,7 +35,15 @@ ALLOWED = {
     "service": {"query"},
     "admin": {
         *("enrolActor", "manageRole", "disableActor", "eraseActor", "createProject"),
-        *("applyPolicy", "examine", "maintain", "revokeKey", "manageKeys", "destroyRing"),
+        *(
+            "applyPolicy",
+            "examine",
+            "maintain",
+            "revokeKey",
+            "rotateKey",
+            "manageKeys",
+            "destroyRing",
+        ),
     },
 }
 """For production; a data scientist may also promote to development."""
@@ -229,7 +237,8 @@ OTHERS: list[tuple[str, str, str, dict[str, Any]]] = [
         (action, role, "gate.reason", {"context": {"reason": ""}})
         for action, role in [
             ("revoke", "operator"), ("hold", "operator"), ("kill", "operator"),
-            ("supersede", "approver"), ("holdDataset", "approver"), ("revokeKey", "admin"),
+            ("supersede", "approver"), ("holdDataset", "approver"),
+            ("revokeKey", "admin"), ("rotateKey", "admin"),
             ("manageKeys", "admin"), ("destroyRing", "admin"),
         ]
     ),

@@ -26,7 +26,7 @@ def _fact(
     }
 
 
-_REGISTER = "assay model register FILE --name {model} --project {project}"
+_SHOW = "assay model show {model}@{version} --project {project}"
 
 DECLARATIONS: list[dict[str, Any]] = [
     _fact(
@@ -36,7 +36,7 @@ DECLARATIONS: list[dict[str, Any]] = [
         "decision_disagreement",
         "higher",
         "Largest share of decisions that differ between the original and what is served.",
-        _REGISTER,
+        _SHOW,
     ),
     _fact(
         "parity.max_difference",
@@ -45,7 +45,7 @@ DECLARATIONS: list[dict[str, Any]] = [
         "max_abs_diff",
         "higher",
         "Largest difference of a score between the original and what is served.",
-        _REGISTER,
+        _SHOW,
     ),
     _fact(
         "provenance.level",
@@ -54,7 +54,7 @@ DECLARATIONS: list[dict[str, Any]] = [
         "details.provenance",
         "",
         "Whether its origin was declared by somebody or verified by a builder's signature.",
-        _REGISTER,
+        _SHOW,
     ),
     _fact(
         "doctor.critical",

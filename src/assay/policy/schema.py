@@ -149,7 +149,7 @@ def _record(tree: dict[str, Any], indent: str) -> str:
 
 _WORKSPACE = (
     *("enrolActor", "manageRole", "disableActor", "eraseActor", "createProject", "applyPolicy"),
-    *("examine", "maintain", "revokeKey"),
+    *("examine", "maintain", "revokeKey", "rotateKey"),
 )
 _PROJECT = ("registerDataset", "registerModel", "createToken", "revokeToken", "readEvidence")
 _MODEL_VERSION = (
@@ -171,7 +171,7 @@ WITH_FACTS = frozenset({"approve", "promote", "deploy"})
 """The actions whose context carries facts and approvals."""
 
 WITH_REASON = frozenset(
-    {"revoke", "hold", "supersede", "kill", "revokeKey", "holdDataset", "manageKeys"}
+    {"revoke", "hold", "supersede", "kill", "revokeKey", "rotateKey", "holdDataset", "manageKeys"}
     | {"destroyRing"}
 )
 """The actions whose context carries the reason that was given."""

@@ -30,6 +30,7 @@ from assay.evidence import envelope as dsse
 from assay.evidence.ledger import Entry, Ledger
 from assay.evidence.signers import Signer
 from assay.evidence.statement import Statement, predicate_type
+from assay.policy import vocabulary as cedar
 from assay.policy.engine import Decision, Engine, Reason, Request
 from assay.store import Store
 from assay.types import Digest
@@ -137,8 +138,8 @@ class Workspace:
         proven = credential.authenticate(state, request)
         target = action.target(self.view)
         asked = Request(
-            principal=f'Assay::Actor::"{proven.actor}"',
-            action=f'Assay::Action::"{action.name}"',
+            principal=cedar.actor_uid(proven.actor),
+            action=cedar.uid("Action", action.name),
             resource=target.uid,
             context={
                 **target.context,
