@@ -71,6 +71,7 @@ def _arguments() -> dict[str, dict[str, Any]]:
         "transformers": [("a", StandardScaler(), [0, 1])],
         "remainder": "passthrough",
     }
+    given["RANSACRegressor"] = {"estimator": regressor, "min_samples": 10}
     given["SparseCoder"] = {"dictionary": X[:5]}
     given["GaussianRandomProjection"] = {"n_components": 2}
     given["SparseRandomProjection"] = {"n_components": 2}
@@ -81,7 +82,7 @@ def _arguments() -> dict[str, dict[str, Any]]:
 def _fit(estimator: Any) -> bool:
     distances = np.abs(X @ X.T)
     inputs: list[tuple[Any, ...]] = [
-        (X, THREE), (X, TWO), (X, REAL), (X, np.stack([TWO, 1 - TWO], 1)),
+        (X, THREE), (X, TWO), (X, REAL), (X, np.abs(REAL) + 1), (X, np.stack([TWO, 1 - TWO], 1)),
         (X, np.stack([REAL, REAL], 1)), (TWO, REAL), (WORDS, TWO), ([{"a": 1}] * 60, TWO),
         ([[w] for w in WORDS],), (TWO,), ([[w] for w in WORDS], TWO), (distances, None),
     ]  # fmt: skip

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 import sys
 
-from assay.supply.findings import Severity
+from assay.supply.findings import Severity, words
 from assay.supply.names import TABLE
 
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -83,24 +83,7 @@ _DANGEROUS = (
 )
 
 
-_HARMLESS = frozenset(
-    [
-        "abs",
-        "all",
-        "any",
-        "divmod",
-        "enumerate",
-        "len",
-        "max",
-        "min",
-        "pow",
-        "reversed",
-        "round",
-        "sorted",
-        "sum",
-        "zip",
-    ]
-)
+_HARMLESS = words("abs all any divmod enumerate len max min pow reversed round sorted sum zip")
 _DANGEROUS_PREFIXES = tuple(f"{module}." for module in _DANGEROUS)
 
 
@@ -145,6 +128,9 @@ def judge(module: str, name: str) -> tuple[Severity, str]:
     root = module.partition(".")[0]
     if module == "builtins" and name in _HARMLESS:
         return "unknown", f"reaches {module}.{name}, which models do not hold"
+    parts = name.split(".")
+    if len(parts) > 1 and any(p.startswith("_") or p in sys.stdlib_module_names for p in parts):
+        return "malicious", f"reaches {module}.{name} through the attributes of another name"
     standard = root in sys.stdlib_module_names or root == "?"
     if standard or f"{module}.".startswith(_DANGEROUS_PREFIXES):
         return "malicious", f"reaches {module}.{name}, which no model needs and which may run code"

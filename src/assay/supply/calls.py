@@ -30,10 +30,10 @@ _GENERATORS = frozenset({"MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"})
 
 
 def weight(value: Any, depth: int = 0) -> int:
-    """The parts of a tuple and of the tuples in it; over any limit when nested deeper than 8."""
+    """The parts of a tuple and of the tuples in it; over any limit when nested deeper than 6."""
     if value.__class__ is not tuple:
         return 1
-    return 1 << 20 if depth > 8 else 1 + sum(weight(item, depth + 1) for item in value)
+    return 1 << 20 if depth > 6 else 1 + sum(weight(item, depth + 1) for item in value)
 
 
 def as_global(value: Any) -> Global:
@@ -92,7 +92,9 @@ def build(target: Any, state: Any) -> str | None:
     if target.made_by.name == "dtype":
         return _build_dtype(target, state)
     if target.made_by.name == "_reconstruct":
-        return _build_array(state)
+        return _build_array(state, 5)
+    if target.made_by.name == "_mareconstruct":
+        return _build_array(state, 7)
     return None
 
 
@@ -202,8 +204,8 @@ def _whole(target: Instance, base: tuple[Any, ...]) -> str | None:
     return None if size == target.size else "gives a numpy.dtype a base of another size"
 
 
-def _build_array(state: Any) -> str | None:
-    if state.__class__ is not tuple or len(state) != 5 or state[2].__class__ is not Instance:
+def _build_array(state: Any, length: int) -> str | None:
+    if state.__class__ is not tuple or len(state) != length or state[2].__class__ is not Instance:
         return "gives a numpy array a state of the wrong form"
     if not state[2].code:
         return "gives a numpy array something other than a dtype"
@@ -224,9 +226,9 @@ def _generator(function: Global, arguments: tuple[Any, ...]) -> tuple[Any, str |
     for argument in arguments:
         if isinstance(argument, str) and argument in _GENERATORS:
             continue
-        if argument.__class__ is Instance and argument.made_by.module.startswith("numpy.random."):
+        if isinstance(argument, Instance) and argument.made_by.module.startswith("numpy.random."):
             continue
-        if argument.__class__ is Global and argument.module.startswith("numpy.random."):
+        if isinstance(argument, Global) and argument.module.startswith("numpy.random."):
             continue
         return Instance(function), f"gives {argument} to {function}, which would call it"
     return Instance(function), None
@@ -239,11 +241,28 @@ def _bytes(function: Global, arguments: tuple[Any, ...]) -> tuple[Any, str | Non
     return Instance(function), f"gives {function} something other than bytes"
 
 
+def _container(function: Global, arguments: tuple[Any, ...]) -> tuple[Any, str | None]:
+    # A range is small in the file and fills the memory when it is poured into a container.
+    if any(isinstance(argument, Instance) for argument in arguments):
+        return Instance(function), f"fills {function} from something that is not a list or dict"
+    return Instance(function), _named(function, arguments)
+
+
+def _masked(function: Global, arguments: tuple[Any, ...]) -> tuple[Any, str | None]:
+    if len(arguments) != 4 or arguments[2] != (0,):
+        return Instance(function), f"gives {function} unusual arguments"
+    return Instance(function), _named(function, arguments)
+
+
 _SPECIAL: dict[tuple[str, str], Any] = {
     ("copyreg", "_reconstructor"): _reconstructor,
     ("numpy._core.multiarray", "_reconstruct"): _empty_array,
     ("numpy", "dtype"): _dtype,
+    ("numpy.ma.core", "_mareconstruct"): _masked,
     ("_codecs", "encode"): _encode,
+    ("builtins", "set"): _container,
+    ("builtins", "frozenset"): _container,
+    **{("collections", n): _container for n in ("OrderedDict", "defaultdict", "deque", "Counter")},
     ("builtins", "bytes"): _bytes,
     ("builtins", "bytearray"): _bytes,
     **{

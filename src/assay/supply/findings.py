@@ -85,3 +85,8 @@ def printable(text: str) -> str:
     """Text from a hostile file, fit for a terminal, a log and JSON."""
     cut = text if len(text) <= _MOST_TEXT else text[: _MOST_TEXT - 1] + "…"
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in cut)
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text: how the lists of known names are written."""
+    return frozenset(text.split())

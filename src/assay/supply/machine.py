@@ -14,9 +14,9 @@ Buffer: TypeAlias = bytes | mmap.mmap
 
 _FLOATS = re.compile(rb"(?:G.{8})+", re.DOTALL)
 _RUNNERS = rb"(?:os|posix|nt|sys|subprocess|builtins|__builtin__|pty|socket|runpy|importlib)"
-_CARRIED = re.compile(
-    rb"c" + _RUNNERS + rb"\n[A-Za-z_.]+\n|[\x80-\xff]." + _RUNNERS + rb"\x94?\x8c.[A-Za-z_.]+",
-    re.DOTALL,
+_CARRIED = (
+    re.compile(rb"c" + _RUNNERS + rb"\n[A-Za-z_.]+\n"),
+    re.compile(rb"\x8c[\x02-\x0b]" + _RUNNERS + rb"\x94?[\x8cX]"),
 )
 _CARRIED_LIMIT = 1 << 20
 _LONGEST_NAME = 1024
@@ -161,7 +161,9 @@ class Machine:
 
     def _carried(self, first: int, count: int) -> None:
         """Notice an attack carried as data, for something else to unpickle."""
-        if 16 <= count <= _CARRIED_LIMIT and _CARRIED.search(self.buffer, first, first + count):
+        if 16 <= count <= _CARRIED_LIMIT and any(
+            pattern.search(self.buffer, first, first + count) for pattern in _CARRIED
+        ):
             self._find("pickle.carried", "carries what looks like another, hostile pickle as data")
 
     def _string(self, width: int, encoding: str) -> None:

@@ -119,7 +119,7 @@ class Walk(Machine):
     def _flat(self, items: tuple[Any, ...]) -> Any:
         """Tuples are followed where they are arguments or states, never without bound."""
         nested = any(item.__class__ is tuple for item in items)
-        if len(items) > 4096 or (nested and calls.weight(items) > 512):
+        if len(items) > 4096 or (nested and calls.weight(items) > 256):
             self._keep(items)
             return OPAQUE
         return items

@@ -11,91 +11,27 @@ import re
 from typing import Any
 
 from assay.supply.allowed import ALLOWED, canonical, judge
-from assay.supply.findings import Broken, Report
+from assay.supply.findings import Broken, Report, words
 
 JSON_LIMIT = 256 << 20
 _TEXT_NAMES = re.compile(
     r".*\.(md|txt|csv|ya?ml|toml|cfg|ini|license)|LICENSE|NOTICE|MLmodel", re.I
 )
-_NODES = frozenset(
-    [
-        "JsonNode",
-        "TypeNode",
-        "DictNode",
-        "DefaultDictNode",
-        "ListNode",
-        "SetNode",
-        "TupleNode",
-        "NdArrayNode",
-        "MaskedArrayNode",
-        "RandomStateNode",
-        "RandomGeneratorNode",
-        "DTypeNode",
-        "SparseMatrixNode",
-        "ObjectNode",
-        "TreeNode",
-        "LossNode",
-        "FunctionNode",
-        "SliceNode",
-        "BytesNode",
-        "BytearrayNode",
-        "CachedNode",
-    ]
+_NODES = words(
+    "JsonNode TypeNode DictNode DefaultDictNode ListNode SetNode TupleNode NdArrayNode "
+    "MaskedArrayNode RandomStateNode RandomGeneratorNode DTypeNode SparseMatrixNode ObjectNode "
+    "TreeNode LossNode FunctionNode SliceNode BytesNode BytearrayNode CachedNode"
 )
 """What skops builds without calling a name with arguments of the file's choosing."""
 
 _TEMPLATE_CALLS = frozenset({"raise_exception", "range", "namespace", "strftime_now", "tojson"})
-_TEMPLATE_METHODS = frozenset(
-    [
-        "append",
-        "endswith",
-        "get",
-        "items",
-        "join",
-        "keys",
-        "lower",
-        "lstrip",
-        "replace",
-        "rstrip",
-        "split",
-        "startswith",
-        "strip",
-        "title",
-        "upper",
-        "values",
-    ]
+_TEMPLATE_METHODS = words(
+    "append endswith get items join keys lower lstrip replace rstrip split startswith strip "
+    "title upper values"
 )
-_TEMPLATE_FILTERS = frozenset(
-    [
-        "capitalize",
-        "count",
-        "default",
-        "d",
-        "dictsort",
-        "first",
-        "float",
-        "indent",
-        "int",
-        "items",
-        "join",
-        "last",
-        "length",
-        "list",
-        "lower",
-        "lstrip",
-        "replace",
-        "reverse",
-        "round",
-        "safe",
-        "sort",
-        "string",
-        "strip",
-        "title",
-        "tojson",
-        "trim",
-        "unique",
-        "upper",
-    ]
+_TEMPLATE_FILTERS = words(
+    "capitalize count default d dictsort first float indent int items join last length list "
+    "lower lstrip replace reverse round safe sort string strip title tojson trim unique upper"
 )
 
 
