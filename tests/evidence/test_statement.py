@@ -23,17 +23,16 @@ MODEL = digest(b"model")
 
 
 def make(predicate: dict[str, Any] | None = None, **changed: Any) -> Statement:
-    return Statement.new(
-        **{
-            "subject": {"model": MODEL},
-            "predicate_type": predicate_type("quality"),
-            "predicate": {"auc": 0.5} if predicate is None else predicate,
-            "project": "fraud",
-            "producer": "test/1",
-            "clock": CLOCK,
-            **changed,
-        }
-    )
+    fields: dict[str, Any] = {
+        "subject": {"model": MODEL},
+        "predicate_type": predicate_type("quality"),
+        "predicate": {"auc": 0.5} if predicate is None else predicate,
+        "project": "fraud",
+        "producer": "test/1",
+        "clock": CLOCK,
+        **changed,
+    }
+    return Statement.new(**fields)
 
 
 def plain(**changed: Any) -> dict[str, Any]:
