@@ -11,9 +11,11 @@ An attacker who owns it can
     ask for whatever the keys of the person at the terminal allow, in that person's name.
 """
 
+import sys
+
 
 def main() -> None:
     """The ``assay`` command: runs, prints errors in one place, exits with their status."""
     from assay.cli.app import run
 
-    run()
+    sys.exit(run())

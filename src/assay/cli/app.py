@@ -1,27 +1,42 @@
 """The command tree, and the one place where errors are printed and turned into exit statuses.
 
 Exit statuses: 0 done, 1 not found / conflict / unavailable, 2 wrong usage, 3 denied by policy,
-4 verification failed or stored state corrupt.
+4 verification failed or stored state corrupt, 70 a mistake in assay itself, 130 stopped.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
+from collections.abc import Sequence
 
-import click
 import typer
 
 from assay import __version__
-from assay.cli import admin, data, evidence, model, release, setup
+from assay.cli import (
+    checking,
+    data,
+    evidence,
+    keys,
+    model,
+    people,
+    policy,
+    projects,
+    release,
+    serving,
+    setup,
+    upkeep,
+)
 from assay.cli.output import err, show_error
-from assay.errors import AssayError
+from assay.errors import AssayError, Unavailable, Usage
 
 app = typer.Typer(
     name="assay",
     help="Test, mark and prove machine-learning models: from data to a monitored endpoint.",
-    epilog="Begin with `assay init`, then `assay data register` and `assay model register`.",
+    epilog="Begin with: assay init, then assay data register and assay model register.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -35,36 +50,76 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),  # noqa: FBT003
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_version,
+        is_eager=True,
+        help="Print the version.",
+    ),
 ) -> None:
     """Options of the whole command."""
 
 
-setup.add_to(app)
-data.add_to(app)
-model.add_to(app)
-release.add_to(app)
-evidence.add_to(app)
-admin.add_to(app)
+for _part in (setup, data, model, checking, release, serving, evidence):
+    _part.add_to(app)
+for _part in (policy, people, projects, keys, upkeep):
+    _part.add_to(app)
 
 
-def run() -> None:
-    """Run the command line; never ends in a traceback for anything a user can cause."""
-    as_json = "--json" in sys.argv
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns its exit status, and never ends in a traceback."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in given
     try:
-        code = app(standalone_mode=False)
+        code = app(given, standalone_mode=False, prog_name="assay")
     except AssayError as error:
         show_error(error, as_json)
-        code = error.exit_status
-    except click.exceptions.Abort:
+        return error.exit_status
+    except typer.TyperException as error:
+        return _misused(error, as_json)
+    except typer.Abort:
         err.print("stopped")
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = 2
+        return 130
     except KeyboardInterrupt:
         err.print("stopped; run `assay recover` if this was a long action")
-        code = 130
+        return 130
     except BrokenPipeError:
-        code = 141
-    sys.exit(code if isinstance(code, int) else 0)
+        # Whoever read has gone; what is still in the buffer would raise once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        found = Unavailable(f"{named}{error.strerror or error}", remedy="check disk and rights")
+        show_error(found, as_json)
+        return found.exit_status
+    except Exception as error:
+        return _mistake(error, as_json)
+    return code if isinstance(code, int) else 0
+
+
+def _misused(error: typer.TyperException, as_json: bool) -> int:
+    """What the option parser found wrong, in the form of every other error."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stdout.write(f"{context.get_help() if context else ''}\n")
+        return 2
+    command = context.command_path if context is not None else "assay"
+    message = " ".join(error.format_message().split())
+    show_error(Usage(message, remedy=f"{command} --help", code="options"), as_json)
+    return 2
+
+
+def _mistake(error: Exception, as_json: bool) -> int:
+    """An error nobody meant to raise: one line, and where to report it."""
+    if os.environ.get("ASSAY_DEBUG"):
+        traceback.print_exception(error, file=sys.stderr)
+    first = (str(error).splitlines() or [""])[0][:200]
+    found = AssayError(
+        f"internal error: {type(error).__name__}: {first}",
+        remedy="this is a mistake in assay: run it again with ASSAY_DEBUG=1 and report what it "
+        "prints, with `assay --version`",
+        code="internal",
+    )
+    show_error(found, as_json)
+    return 70

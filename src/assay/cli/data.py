@@ -1,16 +1,14 @@
-"""``assay data``: register and list datasets."""
+"""``assay data``: register datasets, look at them, hold them."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from assay.cli.output import emit, say, table
-from assay.cli.session import AsJson, As, InProject, Session
-from assay.errors import Usage
+from assay.cli.output import emit, escape, say, table
+from assay.cli.session import As, AsJson, InProject, Session, ask_missing, listed, short
 
 data = typer.Typer(
     help="Datasets: whose they are, what they may be used for.", no_args_is_help=True
@@ -31,23 +29,13 @@ QUESTIONS = {
     "residency": "In which regions may it be processed (for example EU, separate by commas)?",
 }
 
-
-def complete(given: dict[str, str]) -> dict[str, str]:
-    """Ask for what is missing at a terminal; elsewhere name all of it in one error."""
-    missing = [name for name in QUESTIONS if not given.get(name)]
-    if missing and not sys.stdin.isatty():
-        options = " ".join(f"--{name.replace('_', '-')} …" for name in missing)
-        raise Usage(
-            f"missing: {', '.join(missing)}", remedy=f"add {options}", code="data.missing"
-        )
-    for name in missing:
-        given[name] = typer.prompt(QUESTIONS[name])
-    return given
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered dataset.")]
+Reason = Annotated[str, typer.Option(help="Why; it goes on the record.")]
 
 
 @data.command("register")
 def register(
-    path: Annotated[Path, typer.Argument(help="A CSV or Parquet file.")],
+    path: Annotated[Path, typer.Argument(help="A CSV or Parquet file.", metavar="FILE")],
     name: Annotated[str, typer.Option(help="Name; default: the file's.")] = "",
     owner: Annotated[str, typer.Option(help=QUESTIONS["owner"])] = "",
     origin: Annotated[str, typer.Option(help=QUESTIONS["origin"])] = "",
@@ -69,11 +57,15 @@ def register(
     """Put a table under seal, with whose it is and what it may be used for.
 
     Asks for what is missing at a terminal.
+
+    Example: assay data register loans.csv --owner "Credit risk" --origin "core banking"
+    --licence internal --purpose credit-scoring --legal-basis contract --residency EU
     """
     from assay.actions.datasets import RegisterDataset
+    from assay.cli.personal import as_name
 
     session = Session(actor, project, as_json)
-    answers = complete(
+    answers = ask_missing(
         {
             "owner": owner,
             "origin": origin,
@@ -81,19 +73,21 @@ def register(
             "purpose": purpose,
             "legal_basis": legal_basis,
             "residency": residency,
-        }
+        },
+        QUESTIONS,
+        "data.missing",
     )
     done: dict[str, Any] = session.perform(
         RegisterDataset(
             project=session.project,
-            dataset=name or path.stem.lower().replace(" ", "-"),
+            dataset=name or as_name(path.stem),
             path=str(path),
             owner=answers["owner"],
             origin=answers["origin"],
             licence=answers["licence"],
-            purposes=_split(answers["purpose"]),
+            purposes=listed(answers["purpose"]),
             legal_basis=answers["legal_basis"],
-            residency=_split(answers["residency"]),
+            residency=listed(answers["residency"]),
             subject_column=subject_column,
             personal=answers["legal_basis"] != "not-personal",
             special=special,
@@ -103,33 +97,108 @@ def register(
 
     def human() -> None:
         say(
-            f"registered [bold]{done['dataset']}[/]: {done['rows']:,} rows × "
-            f"{done['columns']} columns, sealed as {done['content'][:23]}…"
+            f"registered [bold]{escape(done['dataset'])}[/]: {done['rows']:,} rows × "
+            f"{done['columns']} columns, sealed as {short(done['content'])}"
         )
 
     emit(as_json, done, human)
 
 
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 @data.command("list")
-def list_datasets(project: InProject = "", as_json: AsJson = False) -> None:
-    """The registered datasets of the project."""
-    session = Session("", project, as_json)
-    state = session.workspace.view.follow()
+def list_datasets(actor: As = "", project: InProject = "", as_json: AsJson = False) -> None:
+    """The registered datasets of the project.
+
+    Example: assay data list
+    """
+    session = Session(actor, project, as_json)
+    state = session.view("datasets").state
     found = [d for d in state.datasets.values() if d.project == session.project]
     rows = [
-        [d.name, str(d.details["rows"]), d.owner, d.details["legal_basis"],
-         ", ".join(d.details["purposes"])]
+        [
+            d.name,
+            d.details["rows"],
+            d.owner,
+            d.details["legal_basis"],
+            ", ".join(d.details["purposes"]),
+            "on hold" if d.hold else "",
+        ]
         for d in found
     ]
     emit(
         as_json,
         found,
         lambda: table(
-            ["name", "rows", "owner", "legal basis", "purposes"], rows,
+            ["name", "rows", "owner", "legal basis", "purposes", ""],
+            rows,
             empty="no dataset yet: assay data register FILE",
         ),
     )
+
+
+@data.command("show")
+def show(name: Name, actor: As = "", project: InProject = "", as_json: AsJson = False) -> None:
+    """What is known of a dataset: what was declared, its columns, and the statements about it.
+
+    Example: assay data show loans
+    """
+    from assay.evidence.state import kind_of
+
+    session = Session(actor, project, as_json)
+    view = session.view(f"dataset {name}")
+    found = view.dataset(session.project, name)
+    evidence = [
+        {
+            "leaf": item.index,
+            "kind": kind_of(item.statement),
+            "envelope": item.envelope_digest,
+            "issued": item.statement.header.issued,
+        }
+        for item in view.evidence(session.project, found.content)
+    ]
+
+    def human() -> None:
+        state = " [yellow](on hold)[/]" if found.hold else ""
+        say(f"[bold]{escape(found.name)}[/]{state}  {short(found.content)}")
+        for key in ("rows", "columns", "origin", "licence", "legal_basis", "subject_column"):
+            say(f"  {key.replace('_', ' ')}: {escape(found.details[key])}")
+        say(f"  owner: {escape(found.owner)}")
+        say(f"  purposes: {escape(', '.join(found.details['purposes']))}")
+        say(f"  residency: {escape(', '.join(found.details['residency']))}")
+        columns = [[c["name"], c.get("type", "")] for c in found.details["schema"]]
+        table(["column", "type"], columns, empty="")
+        rows = [[e["leaf"], e["kind"], e["issued"], e["envelope"]] for e in evidence]
+        table(["leaf", "statement", "issued", "envelope"], rows, empty="")
+
+    emit(as_json, {"dataset": found, "evidence": evidence}, human)
+
+
+@data.command("hold")
+def hold(
+    name: Name, reason: Reason, actor: As = "", project: InProject = "", as_json: AsJson = False
+) -> None:
+    """Stop a dataset from being read, for instance while an erasure is pending.
+
+    Example: assay data hold loans --reason "erasure request 17"
+    """
+    _hold(Session(actor, project, as_json), name, reason, held=True)
+
+
+@data.command("release")
+def release(
+    name: Name, reason: Reason, actor: As = "", project: InProject = "", as_json: AsJson = False
+) -> None:
+    """Lift the hold of a dataset.
+
+    Example: assay data release loans --reason "erasure request 17 is done"
+    """
+    _hold(Session(actor, project, as_json), name, reason, held=False)
+
+
+def _hold(session: Session, name: str, reason: str, *, held: bool) -> None:
+    from assay.actions.datasets import HoldDataset
+
+    done = session.perform(
+        HoldDataset(project=session.project, dataset=name, held=held, reason=reason)
+    )
+    words = "is on hold: nobody can read it" if held else "can be read again"
+    emit(session.as_json, done, lambda: say(f"[bold]{escape(name)}[/] {words}"))

@@ -1,4 +1,8 @@
-"""Printing: for a person, or one JSON document for a machine."""
+"""Printing: for a person, or one JSON document for a machine.
+
+What users and files wrote is escaped (`escape`) before it reaches the terminal: it may hold markup
+and control characters.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,25 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from assay.errors import AssayError
+from assay import files
+from assay.errors import AssayError, Conflict, Usage
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def escape(text: object) -> str:
+    """Text of any origin, fit for a terminal: no markup, no control characters, one line."""
+    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
+    return markup.escape(shown)
 
 
 def emit(as_json: bool, value: Any, human: Callable[[], None]) -> None:
@@ -32,7 +44,12 @@ def say(text: str) -> None:
     out.print(text)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+def note(text: str) -> None:
+    """A line on standard error, beside what is piped on."""
+    err.print(text)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
     """A plain table, or one line saying that there is nothing and how to change that."""
     if not rows:
         say(empty)
@@ -42,17 +59,19 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) 
         drawn.add_column(column, overflow="fold")
     for row in rows:
         drawn.add_row(*(escape(cell) for cell in row))
-    out.print(drawn)
+    out.print(drawn, soft_wrap=False)
 
 
 @contextlib.contextmanager
 def progress(as_json: bool) -> Generator[Callable[[str], None]]:
     """A spinner with the current step on standard error; silent for machines."""
-    if as_json or not err.is_terminal:
-        yield (lambda text: None) if as_json else (lambda text: err.print(f"  … {escape(text)}"))
-        return
-    with err.status("working") as status:
-        yield lambda text: status.update(escape(text))
+    if as_json:
+        yield lambda text: None
+    elif not err.is_terminal:
+        yield lambda text: err.print(f"  … {escape(text)}")
+    else:
+        with err.status("working") as status:
+            yield lambda text: status.update(escape(text))
 
 
 def show_error(error: AssayError, as_json: bool) -> None:
@@ -69,6 +88,22 @@ def show_error(error: AssayError, as_json: bool) -> None:
             if reason.get("remedy"):
                 err.print(f"      → {escape(reason['remedy'])}")
         return
-    err.print(f"[bold red]{escape(error.kind)}[/]: {escape(error.message)}")
+    err.print(f"[bold red]{escape(error.kind.replace('_', ' '))}[/]: {escape(error.message)}")
     if error.remedy:
         err.print(f"  → {escape(error.remedy)}")
+
+
+def write_result(path: Path, data: bytes, *, force: bool) -> None:
+    """Write a file a user asked for, whole or not at all; an existing one only with `force`."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise Usage(
+            f"{path} cannot be written: it is a folder, or its folder does not exist",
+            remedy="name a file in a folder that exists",
+            code="output",
+        )
+    try:
+        files.write(path, data, mode=0o644, replace=force)
+    except FileExistsError as error:
+        raise Conflict(
+            f"{path} exists", remedy="name another file with --out, or add --force", code="output"
+        ) from error

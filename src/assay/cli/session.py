@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import re
-import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from assay.cli import output
-from assay.errors import NotFound, Usage
+from assay.errors import Usage
 
 if TYPE_CHECKING:
     from assay.workspace.action import Action
     from assay.workspace.credentials import Person
     from assay.workspace.door import Workspace
+    from assay.workspace.view import View
 
 As = Annotated[
     str,
@@ -25,9 +22,16 @@ As = Annotated[
 ]
 InProject = Annotated[
     str,
-    typer.Option("--project", envvar="ASSAY_PROJECT", help="Project; default from assay.toml."),
+    typer.Option(
+        "--project",
+        envvar="ASSAY_PROJECT",
+        help="Project; default from assay.toml.",
+        metavar="NAME",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for machines.")]
+Ref = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="A model version, or NAME@ALIAS.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 
 
 class Session:
@@ -50,87 +54,93 @@ class Session:
 
     @property
     def project(self) -> str:
-        return self._project or self.workspace.layout.config.project
+        from assay.types import check_name
+
+        return check_name(self._project or self.workspace.layout.config.project, what="project")
 
     @property
     def person(self) -> Person:
         if self._person is None:
+            from assay.cli import personal
             from assay.workspace.credentials import Person
 
-            signer, protected = load_key(self._actor or default_actor())
+            name = self._actor or personal.default_actor(self.workspace)
+            signer, protected = personal.load_key(name)
             self._person = Person(signer, protected=protected)
         return self._person
 
-    def perform(self, action: Action, *, parent: str = "") -> Any:
+    def perform(self, action: Action) -> Any:
         """Through the door, with progress on standard error."""
         import assay.actions  # noqa: F401 - registers every action for recovery
 
         with output.progress(self.as_json) as progress:
-            return self.workspace.perform(self.person, action, parent=parent, progress=progress)
+            return self.workspace.perform(self.person, action, progress=progress)
+
+    def view(self, about: str) -> View:
+        """The project's evidence, read through the door; `about` says at what is looked."""
+        from assay.actions.reading import ReadEvidence
+
+        return self.perform(ReadEvidence(project=self.project, about=about))
+
+    def administers(self) -> bool:
+        """Whether policy lets this person look after the workspace, of which no project is part.
+
+        There is no action for looking at the workspace's own people, projects and keys: whoever
+        may examine it may see them.
+        """
+        decision, _ = self.workspace.preview(self.person, self._examine())
+        return decision.allowed
+
+    def must_administer(self) -> None:
+        """Raise `Denied` unless `administers`."""
+        from assay.workspace.door import denied
+
+        action = self._examine()
+        decision, target = self.workspace.preview(self.person, action)
+        if not decision.allowed:
+            raise denied(action, target, decision)
+
+    def _examine(self) -> Action:
+        from assay.actions.administration import Examine
+        from assay.evidence.state import WORKSPACE
+
+        return Examine(project=WORKSPACE)
+
+    def actor(self, name: str) -> str:
+        """The id of the actor called `name`."""
+        return self.workspace.directory.find(name)
+
+    def name(self, actor: str) -> str:
+        """What the directory calls an actor."""
+        return self.workspace.directory.name(actor)
 
 
-def default_actor() -> str:
-    """The only personal key of this user; `Usage` when there are several or none."""
-    from assay.workspace.layout import key_folder
-
-    names = sorted(path.stem for path in key_folder().glob("*.pem"))
-    if len(names) == 1:
-        return names[0]
-    if not names:
-        raise NotFound(
-            f"no personal key in {key_folder()}",
-            remedy="make one: assay actor new-key NAME",
-            code="key",
-        )
-    raise Usage(
-        f"several personal keys in {key_folder()}: {', '.join(names)}",
-        remedy="say who you are with --as NAME or ASSAY_ACTOR=NAME",
-        code="actor",
-    )
+def listed(text: str) -> tuple[str, ...]:
+    """``a, b`` as ``("a", "b")``."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def key_path(name: str) -> Path:
-    """Where the personal key called `name` lies."""
-    from assay.types import check_name
-    from assay.workspace.layout import key_folder
-
-    return key_folder() / f"{check_name(name, what='key name')}.pem"
+def short(digest: str) -> str:
+    """The beginning of a digest, for a person."""
+    return f"{digest[:19]}…" if len(digest) > 20 else digest
 
 
-def load_key(name: str) -> tuple[Any, bool]:
-    """A personal key and whether a passphrase protects it."""
-    from assay.evidence.signers import FileSigner
+def ask_missing(given: dict[str, str], questions: dict[str, str], code: str) -> dict[str, str]:
+    """Ask for what is missing at a terminal; elsewhere name all of it in one error."""
+    import sys
 
-    path = key_path(name)
-    if not path.exists():
-        raise NotFound(
-            f"no personal key {path}", remedy=f"make one: assay actor new-key {name}", code="key"
-        )
-    protected = b"ENCRYPTED" in path.read_bytes()[:64]
-    return FileSigner.load(path, passphrase(name) if protected else None), protected
-
-
-def passphrase(name: str, *, new: bool = False) -> str:
-    """From ``ASSAY_PASSPHRASE``, else asked at the terminal, never on the command line."""
-    given = os.environ.get("ASSAY_PASSPHRASE")
-    if given:
-        return given
-    if not sys.stdin.isatty():
-        raise Usage(
-            f"the key {name} needs its passphrase",
-            remedy="set ASSAY_PASSPHRASE, or run this at a terminal",
-            code="passphrase",
-        )
-    first = getpass.getpass(f"Passphrase for {name}: ")
-    if new and getpass.getpass("Again: ") != first:
-        raise Usage("the two passphrases differ", remedy="try again", code="passphrase")
-    return first
+    missing = [name for name in questions if not given.get(name)]
+    if missing and not sys.stdin.isatty():
+        options = " ".join(f"--{name.replace('_', '-')} …" for name in missing)
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+        raise Usage(f"missing: {named}", remedy=f"add {options}", code=code)
+    for name in missing:
+        given[name] = typer.prompt(questions[name], err=True)
+    return given
 
 
-def user_name() -> str:
-    """The operating system's user as an assay name."""
-    try:
-        raw = getpass.getuser()
-    except (KeyError, OSError):
-        raw = "me"
-    return re.sub(r"[^a-z0-9._-]+", "-", raw.lower()).strip("-._") or "me"
+def choice(text: str, allowed: Sequence[str], what: str) -> str:
+    """`text` if it is one of `allowed`; else `Usage`."""
+    if text not in allowed:
+        raise Usage(f"{text[:40]!r} is not a {what}", remedy=f"one of {', '.join(allowed)}")
+    return text

@@ -1,0 +1,268 @@
+"""A passport from the evidence: every claim with the statement it rests on, in plain words.
+
+A statement is shown as proven when its signature counts and its producer is trusted for it by the
+active policy bundle: the same rule that makes it a fact for the gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from assay.actions.gates import Checklist, checklist
+from assay.actions.release import Promote
+from assay.evidence import notes
+from assay.evidence.facts import Evidence
+from assay.evidence.state import VersionState, kind_of, workspace_digest
+from assay.govern.passport import Claim, Gate, Passport, approval_level
+from assay.workspace.credentials import Credential
+from assay.workspace.door import Workspace
+from assay.workspace.view import View
+
+_LEVELS = {
+    "development-key": "with a development key, which no passphrase protects",
+    "personal-key": "with a personal key",
+    "oidc": "with an identity vouched for by an OpenID Connect provider",
+}
+_PASSING = frozenset({"decision", "outcome", "segment", "approval", "alias", "endpoint"})
+
+
+def build(
+    workspace: Workspace,
+    credential: Credential,
+    view: View,
+    *,
+    project: str,
+    model: str,
+    version: str,
+    stage: str = "production",
+) -> Passport:
+    """The passport of a version as of now.  `view` is what `ReadEvidence` gave the caller."""
+    found = view.version(project, model, version)
+    gates = checklist(
+        workspace,
+        credential,
+        Promote(project=project, model=model, version=found.version, stage=stage),
+    )
+    evidence = view.evidence(
+        project,
+        *dict.fromkeys(d for d in (found.artifact, found.served) if d),
+        workspace_digest(view.state.workspace),
+    )
+    names = workspace.directory
+    approvals = view.approvals(found, stage)
+    level = approval_level(approvals)
+    proven = _proven(view, project, evidence)
+    checkpoint = view.checkpoint
+    return Passport(
+        name=found.name,
+        version=found.version,
+        project=project,
+        stage=found.stage,
+        revoked=found.revoked,
+        held=found.hold,
+        summary=_summary(found, evidence, level, gates, stage),
+        proven=tuple(proven),
+        declared=tuple(_declared(view, found, names.name(found.author))),
+        missing=tuple(
+            Claim(gate.gate, gate.advice, f"supplied by: {gate.remedy}" if gate.remedy else "")
+            for gate in gates.gates
+            if not gate.passed
+        ),
+        approvals=tuple(_approval(approval, names.name) for approval in approvals),
+        approval_level=level,
+        gates=tuple(
+            Gate(gate.gate, gate.passed, gate.advice, gate.control, gate.remedy)
+            for gate in gates.gates
+        ),
+        artifact=found.artifact,
+        served=found.served or "",
+        checkpoint_size=checkpoint.size,
+        checkpoint_time=notes.time_text(checkpoint),
+        workspace=view.state.workspace,
+    )
+
+
+def _proven(view: View, project: str, evidence: list[Evidence]) -> list[Claim]:
+    trusted = {
+        (producer.producer, kind)
+        for producer in view.policy.producers
+        for kind in producer.predicate_types
+    }
+    superseded = view.state.superseded_in(project)
+    claims: list[Claim] = []
+    for item in evidence:
+        kind = kind_of(item.statement)
+        counts = (item.producer, item.statement.predicateType) in trusted
+        if kind in _PASSING or not counts:
+            continue
+        note = " (superseded: it no longer counts)" if item.envelope_digest in superseded else ""
+        source = _source(item.index, item.envelope_digest)
+        for title, text in sentences(kind, item.statement.predicate):
+            claims.append(Claim(title + note, text, f"{source} · {item.statement.header.issued}"))
+    return claims
+
+
+def _source(index: int, digest: str) -> str:
+    return f"leaf {index} · {digest}"
+
+
+def _declared(view: View, found: VersionState, author: str) -> list[Claim]:
+    by = f"declared by {author}"
+    details = found.details
+    claims = [Claim("Purpose", str(details["purpose"]), by)]
+    if details.get("description"):
+        claims.append(Claim("Description", str(details["description"]), by))
+    origin = "nobody but who registered it says how it was made"
+    claims.append(Claim("Origin of the model", origin, by))
+    for role, name in (("Training data", details["dataset"]), ("Test data", details.get("test"))):
+        dataset = view.state.datasets.get(f"{found.project}/{name}") if name else None
+        if dataset is None:
+            continue
+        d = dataset.details
+        personal = "personal data" if d["personal"] else "not personal data"
+        special = ", with special categories" if d["special"] else ""
+        text = (
+            f"{name}: {d['rows']:,} rows from {d['origin']}, {personal}{special}; "
+            f"licence {d['licence']}; legal basis {d['legal_basis']}; "
+            f"for {', '.join(d['purposes'])}"
+        )
+        claims.append(Claim(role, text, f"declared for {dataset.owner} · {dataset.content}"))
+    return claims
+
+
+def _approval(approval: dict[str, Any], name: Callable[[str], str]) -> Claim:
+    level = _LEVELS.get(approval["level"], approval["level"])
+    said = f", who said: {approval['comment']}" if approval["comment"] else ""
+    return Claim(
+        name(approval["actor"]),
+        f"signed {level} on {approval['issued']}{said}",
+        _source(approval["index"], approval["envelope"]),
+    )
+
+
+# -- in words -------------------------------------------------------------------------------------
+
+
+def _summary(
+    found: VersionState, evidence: list[Evidence], level: str, gates: Checklist, stage: str
+) -> tuple[str, ...]:
+    latest = {kind_of(item.statement): item.statement.predicate for item in evidence}
+    lines = [f"{found.name} version {found.version} was made for {found.details['purpose']}."]
+    quality = latest.get("quality")
+    if quality is None:
+        lines.append("How well it works has not been measured here.")
+    else:
+        lines.append(
+            f"On {quality['rows']:,} rows that it was assessed on, it ranks a positive case above "
+            f"a negative one in {_percent(quality['auc']['value'])} of pairs; at least "
+            f"{_percent(quality['auc']['lower'])} holds with 95 % confidence."
+        )
+    privacy = latest.get("privacy-membership")
+    if privacy is None:
+        lines.append("Whether it gives away who was in its training data has not been tested.")
+    else:
+        lines.append(
+            "An attacker who tries to tell whether a person was in the training data is right in "
+            f"at most {_percent(privacy['auc_upper'])} of pairs, where guessing gives 50 %."
+        )
+    if found.revoked:
+        lines.append("It was revoked and must not be used.")
+    elif found.hold:
+        lines.append("It is on hold and must not be put to use until the hold is lifted.")
+    else:
+        closed = sum(not gate.passed for gate in gates.gates)
+        state = "every gate is open" if not closed else f"{closed} gates are closed"
+        lines.append(f"For {stage}, {state}; it is {level}.")
+    return tuple(lines)
+
+
+def sentences(kind: str, predicate: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a statement of a known kind says, as (title, sentence); one line for any other."""
+    made = _SENTENCES.get(kind)
+    try:
+        return made(predicate) if made is not None else [(kind, "a signed statement of this kind")]
+    except (KeyError, TypeError, ValueError):
+        return [(kind, "a signed statement that this version of assay cannot put into words")]
+
+
+def _quality(p: dict[str, Any]) -> list[tuple[str, str]]:
+    found = [
+        ("Quality", f"AUC {_interval(p['auc'])} on {p['rows']:,} rows it was assessed on"),
+        ("Accuracy", f"{_interval(p['accuracy'])} at the threshold"),
+        (
+            "Better than the base rates",
+            f"saves {_interval(p['lift']['log_loss'])} nats of log loss over the prior",
+        ),
+    ]
+    if "gap" in p:
+        found.append(("Overfitting", f"loses {_interval(p['gap']['auc'])} AUC on new rows"))
+    worst = (p.get("slices") or {}).get("worst")
+    if worst:
+        group = f"{worst['column']} = {worst['value']}"
+        found.append(("Weakest group", f"{group}: AUC of at least {worst['auc_lower']:.3f}"))
+    return found
+
+
+def _privacy(p: dict[str, Any]) -> list[tuple[str, str]]:
+    attacks = [name for name in ("loss", "rmia") if name in p]
+    return [
+        (
+            "Privacy",
+            f"membership inference ({' and '.join(attacks)}) reaches an AUC of at most "
+            f"{p['auc_upper']:.3f}, where guessing gives 0.5; {p['rows']['members']:,} training "
+            f"rows against {p['rows']['others']:,} others",
+        )
+    ]
+
+
+def _parity(p: dict[str, Any]) -> list[tuple[str, str]]:
+    share, rows = p["decision_disagreement"], p["rows"]
+    if share == 0:
+        text = f"decides as the original on all of {rows:,} rows, odd ones included"
+    else:
+        text = f"decides otherwise than the original on up to {_percent(share)} of a kind of rows"
+    return [("Conversion", f"{text}; scores differ by at most {p['max_abs_diff']:.2g}")]
+
+
+def _scan(p: dict[str, Any]) -> list[tuple[str, str]]:
+    plural = "" if p["files"] == 1 else "s"
+    if p["clean"]:
+        text = (
+            f"clean: {p['files']} file{plural} read to the last byte, nothing that could run code"
+        )
+    else:
+        text = f"{p['verdict']}: {p['findings_count']} findings in {p['files']} file{plural}"
+    return [("Scan", text)]
+
+
+def _version(p: dict[str, Any]) -> list[tuple[str, str]]:
+    return [("Registration", f"{p['name']}@{p['version']} is exactly the bytes {p['artifact']}")]
+
+
+def _doctor(p: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (
+            "Workspace",
+            f"examined: {p['critical']} critical findings, {p['warnings']} warnings; isolation "
+            f"{p['isolation']}",
+        )
+    ]
+
+
+_SENTENCES: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
+    "quality": _quality,
+    "privacy-membership": _privacy,
+    "parity": _parity,
+    "scan": _scan,
+    "model-version": _version,
+    "doctor": _doctor,
+}
+
+
+def _interval(figure: dict[str, Any]) -> str:
+    return f"{figure['value']:.3f} ({figure['lower']:.3f} to {figure['upper']:.3f})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

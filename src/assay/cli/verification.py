@@ -1,0 +1,150 @@
+"""``assay verify``: say what a file or folder is, and check it without trusting who sent it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assay.cli.output import emit, escape, say
+from assay.cli.session import AsJson
+from assay.errors import NotFound, Usage, Verification
+
+if TYPE_CHECKING:
+    from assay.govern.verify import Report
+
+_LIMIT = 256 << 20
+
+
+def verify(
+    what: Annotated[
+        Path, typer.Argument(help="A bundle, a ledger's folder, a workspace.", metavar="X")
+    ],
+    trust_root: Annotated[
+        str,
+        typer.Option(
+            help="The trust root's digest that you know beforehand (trust_root in assay.toml).",
+            metavar="sha256:…",
+        ),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Recognise what X is and check it, offline; exit status 4 names the part that fails.
+
+    A bundle (assay export) is checked with nothing but the file. A ledger's folder, or a
+    workspace, is compared leaf by leaf with its checkpoint.
+
+    Example: assay verify credit-3.assay --trust-root sha256:5f3c…
+    """
+    from assay.types import check_digest
+
+    pinned = check_digest(trust_root) if trust_root else None
+    if what.is_dir():
+        _ledger(what, trust_root, as_json)
+    elif what.exists() or what.is_symlink():
+        _bundle(what, pinned, as_json)
+    else:
+        raise NotFound(f"{what} does not exist", remedy="check the path", code="file")
+
+
+def _bundle(path: Path, pinned: Any, as_json: bool) -> None:
+    from assay import files
+    from assay.govern import bundle
+    from assay.govern.verify import verify as check
+
+    with files.open_input(path, what="file to verify") as stream:
+        data = stream.read(_LIMIT + 1)
+    if len(data) > _LIMIT:
+        raise Usage(f"{path} is larger than any bundle", code="verify.size")
+    if bundle.FORMAT.encode() not in data:
+        raise Usage(
+            f"{path} is nothing that can be verified",
+            remedy="give a bundle (assay export), a ledger's folder or a workspace",
+            code="verify.what",
+        )
+    report = check(data, now=datetime.now(timezone.utc), pinned=pinned)
+    emit(as_json, report, lambda: _print(report, path))
+
+
+def _print(report: Report, path: Path) -> None:
+    subject = report.subject
+    say(f"[green]✓[/] {escape(path)} is a bundle, and it verifies")
+    say(
+        f"  about [bold]{escape(subject['name'])}@{escape(subject['version'])}[/] of project "
+        f"{escape(subject['project'])}, {escape(subject['digest'])}"
+    )
+    state = "[red]revoked[/]" if report.revoked else escape(report.stage or "in no stage")
+    say(f"  state: {state}")
+    age = _age(report.age_seconds)
+    say(f"  as of checkpoint {report.checkpoint_size}, {escape(report.checkpoint_time)}, {age} old")
+    for check in report.checks:
+        say(f"  [green]✓[/] {escape(check)}")
+    for made in report.decisions:
+        answer = "allowed" if made["allowed"] else "denied"
+        who = report.names.get(made["actor"], made["actor"])
+        say(f"    {escape(made['action'])} {answer}, asked by {escape(who)} on {made['issued']}")
+    say("  what this cannot show:")
+    for limit in report.limits:
+        say(f"    · {escape(limit)}")
+
+
+def _age(seconds: int) -> str:
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds} seconds"
+
+
+def _ledger(folder: Path, trust_root: str, as_json: bool) -> None:
+    from assay.evidence.notes import time_text
+    from assay.workspace import layout as layouts
+    from assay.workspace.opening import open_workspace
+
+    try:
+        layout = layouts.find(folder)
+    except NotFound as error:
+        raise Usage(
+            f"{folder} is neither a workspace nor a ledger inside one",
+            remedy="name a bundle, or the ledger's folder of a workspace",
+            code="verify.what",
+        ) from error
+    if folder.resolve() not in (layout.base, layout.root.resolve(), layout.ledger.resolve()):
+        raise Usage(
+            f"{folder} is nothing that can be verified",
+            remedy=f"the ledger of this workspace is {layout.ledger}",
+            code="verify.what",
+        )
+    if trust_root and trust_root != layout.config.trust_root:
+        raise Verification(
+            f"assay.toml pins the trust root {layout.config.trust_root}, not {trust_root}",
+            remedy="this is another workspace than the one you know, or assay.toml was altered",
+            code="trust.pinned",
+        )
+    workspace = open_workspace(layout.base)
+    problems = workspace.ledger.check()
+    checkpoint = workspace.ledger.checkpoint
+    value = {
+        "ledger": str(layout.ledger),
+        "workspace": layout.config.workspace,
+        "checkpoint_size": checkpoint.size,
+        "checkpoint_time": time_text(checkpoint),
+        "problems": problems,
+    }
+
+    def human() -> None:
+        for problem in problems:
+            say(f"[red]✗[/] {escape(problem.path)}: {escape(problem.what)}")
+        if not problems:
+            say(f"[green]✓[/] {escape(layout.ledger)}: every leaf, tile and envelope is in order")
+        say(f"  as of checkpoint {checkpoint.size}, {time_text(checkpoint)}")
+        say("  [green]✓[/] trust root, from the digest in assay.toml")
+        say(
+            "  [green]✓[/] checkpoint, signed by the ledger and not older than the newest seen here"
+        )
+
+    emit(as_json, value, human)
+    if problems:
+        raise typer.Exit(4)
