@@ -201,6 +201,8 @@ def _unscorable(original: Original, columns: list[Column]) -> Usage:
     try:
         original.scores(columns)
         why = "it refuses every row"
+    except Usage as error:
+        return error
     except Exception as error:  # What a model raises is up to its library.
         why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
     return Usage(
@@ -247,8 +249,10 @@ def _probe(
             found.append(("float32_edges", probes.float32_edges(sample, feature.name)))
             found.append(("rounding", probes.rounding(sample, feature.name)))
     thresholds = _thresholds(schema, model)
-    found += [("float32_edges", probe) for probe in probes.splits(sample, thresholds)]
-    found += [("rounding", probe) for probe in probes.split_cells(sample, thresholds)]
+    for probe in probes.splits(sample, thresholds):
+        found.append(("float32_edges", probe))
+    for probe in probes.split_cells(sample, thresholds):
+        found.append(("rounding", probe))
     return found
 
 
@@ -268,7 +272,8 @@ def _thresholds(schema: ModelSchema, model: Any) -> list[tuple[str, float]]:
                 values["nodes_modes"].strings,
                 strict=True,
             ):
-                if mode != b"LEAF":
+                # A split of missing from present values is at infinity, where no row can be.
+                if mode != b"LEAF" and np.isfinite(value):
                     found.add((schema.features[index].name, value))
     return sorted(found)
 

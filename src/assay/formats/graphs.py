@@ -266,6 +266,12 @@ def _with_nan_for_none(convert: Convert) -> Convert:
             np.array([np.nan if value is None else value for value in known], dtype=known.dtype)
             for known in encoder.categories_
         ]
+        # Without rare categories these two mean what "ignore" means; skl2onnx knows only that.
+        rare = getattr(encoder, "infrequent_categories_", [None])
+        if getattr(encoder, "handle_unknown", "") in ("infrequent_if_exist", "warn") and all(
+            found is None for found in rare
+        ):
+            encoder.handle_unknown = "ignore"
         operator.raw_operator = encoder
         convert(scope, operator, container)
 

@@ -102,12 +102,6 @@ def _load_lightgbm(path: Path) -> Any:
     import lightgbm
 
     text = path.read_text("utf-8")
-    if "is_linear=1" in text:
-        raise Usage(
-            "LightGBM models with linear trees have no ONNX form",
-            remedy="train with linear_tree=False",
-            code="convert.unsupported",
-        )
     return lightgbm.Booster(model_str=text)
 
 

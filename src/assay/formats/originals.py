@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import Unavailable, Usage
+from assay.formats.refusals import refuse, refuse_lightgbm, refuse_xgboost
 from assay.formats.schema import Column, Kind
 
 Scores: TypeAlias = NDArray[np.float64]
@@ -55,7 +56,7 @@ def adapt(model: Any, columns: Sequence[Column]) -> Original:
     if type(model).__name__ == "Booster" and family in ("xgboost", "lightgbm"):
         return (_adapt_xgboost if family == "xgboost" else _adapt_lightgbm)(model, columns)
     for part in parts(model):
-        _refuse_silently_wrong(part)
+        refuse(part)
     names = _names(model, columns)
     for part in parts(model):
         if type(part).__module__.startswith("xgboost") and hasattr(part, "get_booster"):
@@ -218,41 +219,14 @@ def _is_regressor(model: Any) -> bool:
         return False
 
 
-def _refuse_silently_wrong(part: Any) -> None:
-    """Refuse what the converters accept and then convert wrongly."""
-    categorical = getattr(part, "is_categorical_", None)
-    histogram = type(part).__name__.startswith("HistGradientBoosting")
-    if histogram and categorical is not None and np.any(categorical):
-        raise Usage(
-            "HistGradientBoosting with categorical features has no ONNX form",
-            remedy="encode the categories before it (OneHotEncoder or OrdinalEncoder) and leave "
-            "categorical_features unset",
-            code="convert.unsupported",
-        )
-
-
 def _forget_names(booster: Any) -> None:
     """Columns are matched by position from here on; the converter knows no other names."""
-    if "c" in (booster.feature_types or ()):
-        raise Usage(
-            "XGBoost models with native categorical features have no ONNX form",
-            remedy="encode the categories before training (enable_categorical=False)",
-            code="convert.unsupported",
-        )
     booster.feature_names = None
     booster.feature_types = None
 
 
 def _adapt_xgboost(booster: Any, columns: Sequence[Column]) -> Original:
-    import json
-
-    learner = json.loads(booster.save_config())["learner"]
-    if learner["gradient_booster"].get("name") != "gbtree":
-        raise Usage(
-            f"XGBoost's {learner['gradient_booster'].get('name')} booster has no ONNX form",
-            remedy="train with booster=gbtree",
-            code="convert.unsupported",
-        )
+    learner = refuse_xgboost(booster)
     names = booster.feature_names
     available = [column.name for column in columns]
     if names:
@@ -274,6 +248,7 @@ def _adapt_xgboost(booster: Any, columns: Sequence[Column]) -> Original:
 
 
 def _adapt_lightgbm(booster: Any, columns: Sequence[Column]) -> Original:
+    refuse_lightgbm(booster)
     objective = str(booster.dump_model(num_iteration=1).get("objective", "")).split(" ")[0]
     names = list(booster.feature_name())
     available = [column.name for column in columns]
@@ -284,7 +259,7 @@ def _adapt_lightgbm(booster: Any, columns: Sequence[Column]) -> Original:
         _require(names, available)
     if objective == "binary":
         return Original(booster, "classifier", [0, 1], names, False)
-    if objective in ("multiclass", "multiclassova"):
+    if objective == "multiclass":
         classes: list[int | str] = list(range(booster.num_model_per_iteration()))
         return Original(booster, "classifier", classes, names, False)
     if objective in ("regression", "regression_l1", "huber", "quantile", "mape", "poisson"):
