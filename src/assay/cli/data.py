@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from assay.cli.output import emit, escape, say, table
-from assay.cli.session import As, AsJson, InProject, Session, ask_missing, listed, short
+from assay.cli.output import emit, escape, say, statements, table
+from assay.cli.session import As, AsJson, InProject, Session, ask_missing, listed, plain_path, short
 
 data = typer.Typer(
     help="Datasets: whose they are, what they may be used for.", no_args_is_help=True
@@ -81,7 +81,7 @@ def register(
         RegisterDataset(
             project=session.project,
             dataset=name or as_name(path.stem),
-            path=str(path),
+            path=plain_path(path),
             owner=answers["owner"],
             origin=answers["origin"],
             licence=answers["licence"],
@@ -151,6 +151,7 @@ def show(name: Name, actor: As = "", project: InProject = "", as_json: AsJson = 
             "leaf": item.index,
             "kind": kind_of(item.statement),
             "envelope": item.envelope_digest,
+            "producer": item.producer,
             "issued": item.statement.header.issued,
         }
         for item in view.evidence(session.project, found.content)
@@ -166,8 +167,8 @@ def show(name: Name, actor: As = "", project: InProject = "", as_json: AsJson = 
         say(f"  residency: {escape(', '.join(found.details['residency']))}")
         columns = [[c["name"], c.get("type", "")] for c in found.details["schema"]]
         table(["column", "type"], columns, empty="")
-        rows = [[e["leaf"], e["kind"], e["issued"], e["envelope"]] for e in evidence]
-        table(["leaf", "statement", "issued", "envelope"], rows, empty="")
+        say("statements about it:")
+        statements(evidence)
 
     emit(as_json, {"dataset": found, "evidence": evidence}, human)
 

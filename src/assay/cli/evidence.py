@@ -1,4 +1,4 @@
-"""``assay passport|export|verify`` and ``assay decision``: show evidence, take it along, check it."""
+"""``assay passport|export|verify`` and ``assay decision``: show evidence, and take it along."""
 
 from __future__ import annotations
 

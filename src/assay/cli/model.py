@@ -8,8 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from assay.cli import words
-from assay.cli.output import emit, escape, say, table
-from assay.cli.session import As, AsJson, InProject, Ref, Session, ask_missing, listed, short
+from assay.cli.output import emit, escape, say, statements, table
+from assay.cli.session import (
+    As,
+    AsJson,
+    InProject,
+    Ref,
+    Session,
+    ask_missing,
+    listed,
+    plain_path,
+    short,
+)
 
 model = typer.Typer(help="Models: take them in, measure them, look at their evidence.")
 
@@ -64,7 +74,7 @@ def register(
         RegisterModel(
             project=session.project,
             model=answers["name"],
-            path=str(path),
+            path=plain_path(path),
             purpose=answers["purpose"],
             train=train,
             test=test,
@@ -178,9 +188,8 @@ def show(ref: Ref, actor: As = "", project: InProject = "", as_json: AsJson = Fa
 
     def human() -> None:
         say(f"[bold]{escape(found.name)}@{escape(found.version)}[/]  {_state(found)}")
-        say(
-            f"  stage: {escape(found.stage or 'none')}   author: {escape(session.name(found.author))}"
-        )
+        say(f"  stage: {escape(found.stage or 'none')}")
+        say(f"  author: {escape(session.name(found.author))}")
         say(f"  registered: {found.artifact}")
         say(f"  served:     {found.served or 'nothing'}")
         if found.served is None:
@@ -188,16 +197,8 @@ def show(ref: Ref, actor: As = "", project: InProject = "", as_json: AsJson = Fa
             say(f"    → {escape(found.details.get('route', ''))}")
         rows = [[key, value] for key, value in words.flat(facts.values)]
         table(["fact", "value"], rows, empty="no facts yet")
-        listed_rows = [
-            [
-                e["leaf"],
-                e["kind"] + (" (superseded)" if e["superseded"] else ""),
-                e["producer"],
-                e["envelope"],
-            ]
-            for e in evidence
-        ]
-        table(["leaf", "statement", "producer", "envelope"], listed_rows, empty="")
+        say("statements about it:")
+        statements(evidence)
 
     emit(as_json, {**shown, "evidence": evidence}, human)
 

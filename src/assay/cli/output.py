@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from assay import files
 from assay.errors import AssayError, Conflict, Usage
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)
+_WIDE = 300
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
@@ -59,14 +60,28 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
         drawn.add_column(column, overflow="fold")
     for row in rows:
         drawn.add_row(*(escape(cell) for cell in row))
-    out.print(drawn, soft_wrap=False)
+    if out.is_terminal:
+        out.print(drawn, soft_wrap=False)
+    else:  # Piped on, a row is a line.
+        Console(highlight=False, emoji=False, width=_WIDE).print(drawn)
+
+
+def statements(evidence: Sequence[Mapping[str, Any]]) -> None:
+    """Statements, each with its envelope's digest on a line of its own, to be copied whole."""
+    for item in evidence:
+        mark = " [yellow](superseded)[/]" if item.get("superseded") else ""
+        say(
+            f"  leaf {item['leaf']}  [bold]{escape(item['kind'])}[/]{mark}  by "
+            f"{escape(item['producer'])}, {escape(item['issued'])}"
+        )
+        say(f"    {escape(item['envelope'])}")
 
 
 @contextlib.contextmanager
 def progress(as_json: bool) -> Generator[Callable[[str], None]]:
     """A spinner with the current step on standard error; silent for machines."""
     if as_json:
-        yield lambda text: None
+        yield lambda _: None
     elif not err.is_terminal:
         yield lambda text: err.print(f"  … {escape(text)}")
     else:

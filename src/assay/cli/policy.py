@@ -51,7 +51,7 @@ def check(as_json: AsJson = False) -> None:
 
 
 @policy.command("test")
-def test(as_json: AsJson = False) -> None:
+def run_tests(as_json: AsJson = False) -> None:
     """Ask the policy its own table of requests (tests.toml).  Exit status 2 when one fails.
 
     Example: assay policy test

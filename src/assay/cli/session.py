@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -71,8 +73,7 @@ class Session:
 
     def perform(self, action: Action) -> Any:
         """Through the door, with progress on standard error."""
-        import assay.actions  # noqa: F401 - registers every action for recovery
-
+        importlib.import_module("assay.actions")  # Registers every action, for recovery.
         with output.progress(self.as_json) as progress:
             return self.workspace.perform(self.person, action, progress=progress)
 
@@ -118,6 +119,11 @@ class Session:
 def listed(text: str) -> tuple[str, ...]:
     """``a, b`` as ``("a", "b")``."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def plain_path(path: Path) -> str:
+    """The path as typed; without ``..`` where it has any, which the actions refuse."""
+    return str(path.resolve()) if ".." in path.parts else str(path)
 
 
 def short(digest: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -185,8 +186,7 @@ def recover(as_json: AsJson = False) -> None:
 
     Example: assay recover
     """
-    import assay.actions  # noqa: F401 - registers every action, so that each can be redone
-
+    importlib.import_module("assay.actions")  # Registers every action, so that each can be redone.
     done = Session().workspace.recover()
 
     def human() -> None:

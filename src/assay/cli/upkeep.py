@@ -48,19 +48,19 @@ def rebuild(
         with progress(as_json) as tell:
             catalog.clear()
             fill(catalog, workspace.ledger, lambda leaf: _tell(tell, leaf))
-        value = {"leaves": catalog.position(), "unreadable": _unreadable(workspace)}
+        leaves, unreadable = catalog.position(), _unreadable(workspace)
     finally:
         catalog.close()
 
     def human() -> None:
-        say(f"the catalog holds {value['leaves']} leaves")
-        _lost(value["unreadable"])
+        say(f"the catalog holds {leaves} leaves")
+        _lost(unreadable)
 
-    emit(as_json, value, human)
+    emit(as_json, {"leaves": leaves, "unreadable": unreadable}, human)
 
 
 def _tell(tell: Any, leaf: int) -> None:
-    if leaf % 1000 == 0:
+    if leaf % 1000 == 999:
         tell(f"leaf {leaf}")
 
 

@@ -82,9 +82,12 @@ def _print(report: Report, path: Path) -> None:
     for check in report.checks:
         say(f"  [green]✓[/] {escape(check)}")
     for made in report.decisions:
-        answer = "allowed" if made["allowed"] else "denied"
-        who = report.names.get(made["actor"], made["actor"])
-        say(f"    {escape(made['action'])} {answer}, asked by {escape(who)} on {made['issued']}")
+        answer = "allowed" if made.allowed else "denied"
+        who = report.names.get(made.actor, made.actor)
+        say(
+            f"    {escape(made.action)} {answer}: asked by {escape(who)} on {escape(made.issued)}, "
+            f"{escape(made.asked_by)}"
+        )
     say("  what this cannot show:")
     for limit in report.limits:
         say(f"    · {escape(limit)}")
@@ -141,9 +144,7 @@ def _ledger(folder: Path, trust_root: str, as_json: bool) -> None:
             say(f"[green]✓[/] {escape(layout.ledger)}: every leaf, tile and envelope is in order")
         say(f"  as of checkpoint {checkpoint.size}, {time_text(checkpoint)}")
         say("  [green]✓[/] trust root, from the digest in assay.toml")
-        say(
-            "  [green]✓[/] checkpoint, signed by the ledger and not older than the newest seen here"
-        )
+        say("  [green]✓[/] checkpoint, signed and not older than the newest seen here")
 
     emit(as_json, value, human)
     if problems:
