@@ -82,6 +82,18 @@ def test_an_approval_without_an_open_decision_does_not_count(approving: Any) -> 
     assert counted(approving) == []
 
 
+def test_a_services_signature_is_no_approval_even_where_the_fold_was_not_asked(
+    approving: Any,
+) -> None:
+    version = approving.state.versions["fraud/credit@1"]
+    statement = approving.statement("approval", APPROVAL, subject={"m": SERVED})
+    for signer, who in ((approving.service, []), (approving.alice, ["alice"])):
+        keyids = [signer.public.keyid]
+        item = Evidence(approving.state.size, digest(b"e"), statement, keyids, "person")
+        found = approvals.counting([item], approving.state, version, "production")
+        assert [approval["actor"] for approval in found] == who
+
+
 def test_the_author_does_not_approve(approving: Any) -> None:
     approve(approving, approving.admin, "admin")
     assert not approving.state.rejected

@@ -371,7 +371,7 @@ def test_a_destroyed_leaf_is_counted(chain: Any) -> None:
 
 
 def test_a_reason_stays_short(chain: Any) -> None:
-    chain.change("registerModel", "model-version", {"name": "x" * 100_000})
+    chain.change("revoke", "revocation", {"name": "x" * 100_000, "version": "1"})
     assert len(chain.state.rejected[-1][1]) <= 300
 
 

@@ -35,6 +35,10 @@ def test_a_compromise_ends_a_key_at_an_earlier_leaf_and_never_moves_it_later(cha
         chain.revoke_key(keyid, since)
         assert chain.state.actors["alice"].keys[keyid].revoked == revoked
     assert chain.state.actor_of_key(keyid, enrolled) is None
+    # A leaf that is still to come cannot keep a key alive.
+    chain.enrol("bob", chain.bob)
+    revoked = chain.revoke_key(chain.bob.public.keyid, 10_000)
+    assert chain.state.actors["bob"].keys[chain.bob.public.keyid].revoked == revoked
     assert not chain.state.rejected
 
 
@@ -236,9 +240,10 @@ def test_a_token_is_revoked_by_its_own_project_and_for_that_only(chain: Any) -> 
 
 def test_registering_a_name_anew_keeps_its_hold_and_what_it_was(chain: Any) -> None:
     held = {"subject": "dataset", "name": "loans", "held": True}
-    for content in (b"1", b"2", b"1"):
+    for number, content in enumerate((b"1", b"2", b"1")):
         predicate = {"name": "loans", "content": digest(content), "owner": "o", "details": {}}
         chain.change("registerDataset", "dataset", predicate)
+        assert chain.state.datasets["fraud/loans"].hold is (number > 0)
         chain.change("holdDataset", "hold", held)
         assert chain.state.datasets["fraud/loans"].hold is True
     assert chain.state.datasets["fraud/loans"].contents == [digest(b"1"), digest(b"2")]
