@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
-from assay import canonical
+from assay import canonical, files
 from assay.actions.people import role_statement, subject_of, workspace_target
 from assay.clock import timestamp
 from assay.errors import NotFound, Usage
@@ -14,12 +14,16 @@ from assay.evidence import trust
 from assay.evidence.signers import FileSigner
 from assay.evidence.state import WORKSPACE, workspace_digest
 from assay.policy import vocabulary as cedar
+from assay.policy.bundle import Bundle
+from assay.policy.engine import Engine
 from assay.types import Digest, check_digest, check_name
 from assay.workspace import doctor
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.credentials import Person
 from assay.workspace.opening import POLICY_RING, first_roles, project_rings
 from assay.workspace.view import View
+
+_BUNDLE_LIMIT = 16 << 20
 
 
 class CreateProject(Action, frozen=True, kw_only=True):
@@ -65,8 +69,8 @@ class ApplyPolicy(Action, frozen=True, kw_only=True):
 
     def apply(self, doing: Doing) -> Outcome:
         bundle = check_digest(self.bundle)
-        if not doing.store.exists(POLICY_RING, bundle):
-            raise NotFound(f"the bundle {bundle} is not in the store", code="bundle")
+        # One that cannot decide would close the door for ever, to its own replacement too.
+        Engine(Bundle.decode(doing.store.read(POLICY_RING, bundle, _BUNDLE_LIMIT)))
         before = doing.view.state.bundle or ""
         predicate = {"bundle": bundle, "before": before, "summary": self.summary}
         statement = doing.attest("policy", {"policy-bundle": bundle}, predicate)
@@ -93,6 +97,8 @@ class DestroyRing(Action, frozen=True, kw_only=True):
     """Destroy a key ring: whatever it sealed can never be read again, by anyone."""
 
     name: ClassVar[str] = "destroyRing"
+    # Repeated, since it may have begun: what is half destroyed is lost already.
+    redo: ClassVar[bool] = True
     ring: str
     reason: str
     ticket: str
@@ -150,7 +156,9 @@ class RotateKey(Action, frozen=True, kw_only=True):
                 remedy="run this as the person who founded the workspace",
                 code="keys.root",
             )
-        signer = FileSigner.create(doing.layout.keys / f"workspace.{root.version + 1}.pem")
+        path = doing.layout.keys / f"workspace.{root.version + 1}.pem"
+        files.remove(path)  # Left by an attempt that was interrupted before anything named it.
+        signer = FileSigner.create(path)
         keys = (*root.workspace_keys, signer.public)
         changed = msgspec.structs.replace(
             root,

@@ -197,6 +197,13 @@ class RevokeKey(Action, frozen=True, kw_only=True):
         known = view.state.keys()
         if self.keyid not in known:
             raise NotFound(f"no key {self.keyid} is enrolled", code="key")
+        own = view.state.workspace_keys
+        if [keyid for keyid in own if own[keyid].revoked is None] == [self.keyid]:
+            raise Usage(
+                f"{self.keyid} is the only key that the workspace signs with",
+                remedy="make a new one first: assay keys rotate",
+                code="key.last",
+            )
         return workspace_target({"reason": self.reason}, "keys")
 
     def apply(self, doing: Doing) -> Outcome:
@@ -215,8 +222,16 @@ class CreateToken(Action, frozen=True, kw_only=True):
     days: int = 30
 
     def target(self, view: View) -> Target:
-        if self.actor not in view.state.actors:
+        held = view.state.actors.get(self.actor)
+        if held is None:
             raise NotFound(f"actor {self.actor} is not enrolled", code="actor")
+        if held.kind == "person":
+            # Whoever made the token could do whatever that person may.
+            raise Usage(
+                "a token is for a service or a workload; a person signs with a key of their own",
+                remedy="enrol a service: assay actor enrol NAME --kind service",
+                code="token_person",
+            )
         if not 1 <= self.days <= 366:
             raise Usage(f"a token cannot last {self.days} days", remedy="1 to 366", code="days")
         return project_target(view, self.project, {})

@@ -4,7 +4,8 @@ What lives here
     `door` (`Workspace.perform`: decide, write down, do, record; read this file first), `action`
     (what an action is), `credentials` (who asks), `view` (the folded state, verified evidence and
     facts that a decision sees), `segments` (decisions made once per credential and counted),
-    `layout` (the files of a workspace: create, open), `recovery` (redo or abandon).
+    `layout` (the files of a workspace: create, open), `running` (which decisions
+    a living process works on).
 
 May import
     The catalog, floor 1 (evidence, store, policy) and floor 0.  Never a capability, an action or a

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import msgspec
 
 from assay.clock import Clock
+from assay.errors import Usage
 from assay.evidence.envelope import Envelope
+from assay.evidence.state import WORKSPACE
 from assay.evidence.statement import Statement
+from assay.policy import vocabulary as cedar
 from assay.types import Digest
 
 if TYPE_CHECKING:
@@ -50,6 +53,10 @@ class Target(msgspec.Struct):
     """Names in `State.revisions` that must not change between decision and record."""
     words: dict[str, str] = {}
     """What the placeholders of a remedy mean: ``{model}``, ``{version}``, ``{data}``, ..."""
+
+    def guarded(self, actor: str) -> list[str]:
+        """What may not move meanwhile.  Whoever may act at all may be stopped for all."""
+        return [*self.subjects, "policy", "keys", f"actor:{actor}"]
 
 
 class Outcome(msgspec.Struct):
@@ -131,9 +138,32 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return {"type": type(self).__name__, **msgspec.to_builtins(self)}
 
 
+def check_project(action: Action, target: Target) -> None:
+    """Raise `Usage` unless the action names the project that the resource lies in.
+
+    The workspace itself and its key rings lie in ``_workspace``.
+    """
+    kind, name = cedar.parse_uid(target.uid)
+    uid = {"type": kind, "id": name}
+    resource = next((entity for entity in target.entities if entity["uid"] == uid), None)
+    if resource is not None:
+        whole = kind.rpartition("::")[2] in ("Workspace", "KeyRing")
+        if action.project == (WORKSPACE if whole else cedar.project_of(resource)):
+            return
+    raise Usage(
+        f"{action.name} on {target.uid} cannot be asked in project {action.project[:80]}",
+        remedy=f"name the project it lies in; for the workspace and its key rings, {WORKSPACE}",
+        code="project",
+    )
+
+
 def from_params(params: Mapping[str, Any]) -> Action | None:
-    """The action that `Action.params` described; None when its class is not installed."""
+    """The action that `Action.params` described; None when its class is not installed, or is of
+    another version that asks for something else."""
     cls = REGISTRY.get(str(params.get("type")))
     if cls is None:
         return None
-    return msgspec.convert({k: v for k, v in params.items() if k != "type"}, cls)
+    try:
+        return msgspec.convert({k: v for k, v in params.items() if k != "type"}, cls)
+    except msgspec.ValidationError:
+        return None

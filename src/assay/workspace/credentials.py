@@ -83,6 +83,13 @@ class Token:
                 remedy="ask an operator for a new one (`assay token create`)",
                 code="token_expired",
             )
+        holder = state.actors.get(token.actor)
+        if holder is None or holder.kind == "person":
+            raise Denied(
+                f"the token {token_id} is in the name of a person, who signs with their own key",
+                remedy="make a token for a service (`assay actor enrol --kind service`)",
+                code="token_person",
+            )
         if token.project != request["project"]:
             raise Denied(f"the token {token_id} is for another project", code="token_project")
         return Authenticated(token.actor, False, {"token": token_id})

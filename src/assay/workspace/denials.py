@@ -22,6 +22,14 @@ class _Count(msgspec.Struct):
     unrecorded: int = 0
 
 
+def _time(text: str, now: datetime) -> datetime:
+    """The time in a counter; whatever is none was long ago, so that counting starts anew."""
+    try:
+        return parse_timestamp(text)
+    except (AssayError, OverflowError):
+        return now - 2 * WINDOW
+
+
 class Denials:
     """The counters, in a small file.  Losing it loses counts, never a decision."""
 
@@ -39,7 +47,7 @@ class Denials:
         """Count a denial; whether it is to be recorded on its own."""
         counts = self._load()
         count = counts.setdefault(actor, _Count(timestamp(now)))
-        if now - parse_timestamp(count.since) > WINDOW:
+        if not timedelta(0) <= now - _time(count.since, now) <= WINDOW:
             count.since, count.recorded = timestamp(now), 0
         if count.recorded < LIMIT:
             count.recorded += 1

@@ -18,28 +18,38 @@ After a crash `recover` repeats or abandons each open decision; it never guesses
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from assay import canonical, files, ids
 from assay.clock import Clock
-from assay.errors import AssayError, Denied, Unavailable
+from assay.errors import AssayError, Corrupt, Denied, Unavailable, Usage
 from assay.evidence import envelope as dsse
 from assay.evidence.ledger import Entry, Ledger
+from assay.evidence.records import OpenDecision
 from assay.evidence.signers import Signer
 from assay.evidence.statement import Statement, predicate_type
 from assay.policy import vocabulary as cedar
 from assay.policy.engine import Decision, Engine, Reason, Request
 from assay.store import Store
 from assay.types import Digest
-from assay.workspace.action import SIGNED, Action, Doing, Outcome, Target, from_params
+from assay.workspace.action import (
+    SIGNED,
+    Action,
+    Doing,
+    Outcome,
+    Target,
+    check_project,
+    from_params,
+)
 from assay.workspace.credentials import Authenticated, Credential
 from assay.workspace.denials import Denials
 from assay.workspace.directory import Directory
 from assay.workspace.epoch import Epoch
 from assay.workspace.layout import Layout
+from assay.workspace.running import Running
 from assay.workspace.view import View
 
 PRODUCER = "assay.door/1"
@@ -59,7 +69,7 @@ class Workspace:
         ledger: Ledger,
         store: Store,
         view: View,
-        signer: Signer,
+        signer: Callable[[], Signer],
         clock: Clock,
         load_engine: Callable[[Digest], Engine],
         directory: Directory,
@@ -71,8 +81,10 @@ class Workspace:
         self.clock = clock
         self.directory = directory
         self.epoch = Epoch(layout.epoch)
+        # Asked each time: after a rotation the newest key signs, without opening anew.
         self._signer = signer
         self._load_engine = load_engine
+        self._running = Running(layout.root)
         self._denials = Denials(layout.root / "denials")
 
     # -- the door ---------------------------------------------------------------------------------
@@ -90,13 +102,19 @@ class Workspace:
         Raises `Denied` with every failing gate, `Conflict` when a subject moved meanwhile, and
         whatever the action itself raises; in each case nothing half-done is visible.
         """
+        if action.durability != "before":
+            raise Usage(
+                f"{type(action).__name__} is decided in segments, and not performed",
+                remedy="ask `Segments.permit`",
+                code="segment",
+            )
         decision_id = ids.new_id()
         who, target, decision = self._decide(credential, action, decision_id)
         if not decision.allowed:
             self._write_denial(who, action, target, decision, decision_id, parent)
             raise denied(action, target, decision)
         revisions = {s: self.view.state.revisions.get(s, -1) for s in target.subjects}
-        with self._alive(decision_id):
+        with self._running.mark(decision_id):
             statement = self._decision(who, action, target, decision, decision_id, parent)
             self._append([self._sign(statement)], revisions)
             files.point("door.decided")
@@ -137,6 +155,7 @@ class Workspace:
         }
         proven = credential.authenticate(state, request)
         target = action.target(self.view)
+        check_project(action, target)
         asked = Request(
             principal=cedar.actor_uid(proven.actor),
             action=cedar.uid("Action", action.name),
@@ -146,11 +165,13 @@ class Workspace:
                 "now": {"__extn": {"fn": "datetime", "arg": issued}},
                 "mfa": proven.mfa,
             },
-            entities=[self.view.actor_entity(proven.actor, mfa=proven.mfa), *target.entities],
+            entities=[
+                self.view.actor_entity(proven.actor, action.project, mfa=proven.mfa),
+                *target.entities,
+            ],
         )
         decision = engine.decide(asked)
-        # Whoever may act at all may be stopped for all: these subjects guard every action.
-        target.subjects = [*target.subjects, "policy", "keys", f"actor:{proven.actor}"]
+        target.subjects = target.guarded(proven.actor)
         return _Who(proven, asked, request), target, decision
 
     def engine(self) -> Engine:
@@ -223,6 +244,20 @@ class Workspace:
         decision_id: str,
         progress: Callable[[str], None],
     ) -> Outcome:
+        try:
+            return self._apply(actor, credential, action, decision_id, progress)
+        except AssayError as error:
+            self._close(action.project, decision_id, "failed", error.code)
+            raise
+
+    def _apply(
+        self,
+        actor: str,
+        credential: Credential | None,
+        action: Action,
+        decision_id: str,
+        progress: Callable[[str], None],
+    ) -> Outcome:
         def nested(further: Action) -> Any:
             if credential is None:
                 raise Unavailable("a nested action needs the person who asked", code="recovery")
@@ -242,11 +277,7 @@ class Workspace:
             progress=progress,
             sign=self._sign_document,
         )
-        try:
-            return action.apply(doing)
-        except AssayError as error:
-            self._close(action.project, decision_id, "failed", error.code)
-            raise
+        return action.apply(doing)
 
     # -- 4. record --------------------------------------------------------------------------------
 
@@ -301,43 +332,34 @@ class Workspace:
         done = [*self.ledger.recover(), *self.store.recover()]
         with self.epoch.changing():
             state = self.view.follow()
-        for decision_id, open_decision in list(state.open.items()):
-            if self._is_alive(decision_id):
-                done.append(f"left alone {open_decision.action} {decision_id}: still running")
-                continue
-            action = from_params(open_decision.request["params"])
-            if action is not None and action.redo:
-                target = action.target(self.view)
-                outcome = self._do(open_decision.actor, None, action, decision_id, _silent)
-                self._record(action, decision_id, target, outcome, {})
-                done.append(f"completed {open_decision.action} {decision_id}")
+        for decision_id, held in list(state.open.items()):
+            if self._running.is_alive(decision_id):
+                done.append(f"left alone {held.action} {decision_id}: still running")
+            elif why := self._redo(decision_id, held):
+                self._close(held.project, decision_id, "abandoned", why)
+                done.append(f"abandoned {held.action} {decision_id} ({why}): run it again")
             else:
-                self._close(open_decision.project, decision_id, "abandoned", "crash")
-                done.append(f"abandoned {open_decision.action} {decision_id}: run it again")
-        return done
+                done.append(f"completed {held.action} {decision_id}")
+        return [*done, *self._running.clear(state.closed)]
 
-    @contextlib.contextmanager
-    def _alive(self, decision_id: str) -> Generator[None]:
-        """Hold a lock that tells recovery that this decision is being worked on."""
-        folder = self.layout.root / "doing"
-        files.make_folder(folder)
-        path = folder / decision_id
-        with files.Lock(path):
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-
-    def _is_alive(self, decision_id: str) -> bool:
-        path = self.layout.root / "doing" / decision_id
-        if not path.exists():
-            return False
+    def _redo(self, decision_id: str, held: OpenDecision) -> str:
+        """Do again what a crash interrupted; why not, where it cannot be."""
+        action = from_params(held.request["params"])
+        if action is None or not action.redo:
+            return "crash"
         try:
-            with files.Lock(path, wait=False):
-                path.unlink(missing_ok=True)
-                return False
-        except Unavailable:
-            return True
+            target = action.target(self.view)
+            subjects = target.guarded(held.actor)
+            revisions = {s: self.view.state.revisions.get(s, -1) for s in subjects}
+            if any(moved > held.index for moved in revisions.values()):
+                return "overtaken"  # A revocation since then wins, as it does in `perform`.
+            outcome = self._apply(held.actor, None, action, decision_id, _silent)
+            self._record(action, decision_id, target, outcome, revisions)
+        except (Unavailable, Corrupt):
+            raise  # Of the workspace, not of this decision: it stays open.
+        except AssayError as error:
+            return error.code
+        return ""
 
     # -- the ledger -------------------------------------------------------------------------------
 
@@ -356,10 +378,11 @@ class Workspace:
     def _sign_document(self, document: Mapping[str, Any]) -> tuple[str, bytes]:
         if document.get("format") not in SIGNED:
             raise ValueError(f"a document of format {document.get('format')!r} is not signed here")
-        return self._signer.public.keyid, self._signer.sign(canonical.encode(document))
+        signer = self._signer()
+        return signer.public.keyid, signer.sign(canonical.encode(document))
 
     def _sign(self, statement: Statement) -> dsse.Envelope:
-        return dsse.sign(statement, self._signer)
+        return dsse.sign(statement, self._signer())
 
     def _append(self, envelopes: Sequence[dsse.Envelope], revisions: dict[str, int]) -> None:
         """Append, comparing under the ledger's lock that no subject has moved."""
@@ -372,8 +395,16 @@ class Workspace:
             Entry(project=envelope.statement().header.project, envelope=dsse.encode(envelope))
             for envelope in envelopes
         ]
-        self.ledger.append(entries, guard=guard)
+        added = self.ledger.append(entries, guard=guard)
         self.view.catch_up()
+        refused = [reason for index, reason in self.view.state.rejected if index in added]
+        if refused:
+            # Never say that something happened when the fold did not let it.
+            raise Corrupt(
+                f"the ledger holds what was done, and it changed nothing: {refused[0]}",
+                remedy="assay doctor lists the leaves; report this",
+                code="refused",
+            )
 
     def close(self) -> None:
         """Keep the folded state for the next opening."""

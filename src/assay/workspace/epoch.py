@@ -35,11 +35,13 @@ class Epoch:
         except OSError as error:
             raise Unavailable(f"cannot open {path}: {error.strerror}", code="epoch") from error
         try:
+            if os.fstat(handle).st_size != _SIZE:
+                # In place: other processes may have it mapped.  Whatever it counts from now on,
+                # what was cached before ends with its lease.
+                os.ftruncate(handle, _SIZE)
             self._map = mmap.mmap(handle, _SIZE)
-        except ValueError as error:
-            raise Unavailable(
-                f"{path} is not an epoch file", remedy="run `assay recover`", code="epoch"
-            ) from error
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"{path} is not an epoch file: {error}", code="epoch") from error
         finally:
             os.close(handle)
 

@@ -6,9 +6,10 @@ ledger's key and the workspace's keys, and the state is folded from the ledger t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import msgspec
 
 from assay import canonical, files, ids, plugins
 from assay.clock import Clock, SystemClock, timestamp
-from assay.errors import AssayError, Conflict, Usage, Verification
+from assay.errors import AssayError, Conflict, Unavailable, Usage, Verification
 from assay.evidence import envelope as dsse
 from assay.evidence import trust
 from assay.evidence.facts import FactDeclaration, TrustedProducer
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from assay.catalog.catalog import Catalog
 
 POLICY_RING = f"{WORKSPACE}/policy"
+UNFINISHED = "unfinished"
+"""A file that is there while a workspace is made, and marks what an interrupted attempt left."""
 _BUNDLE_LIMIT = 16 << 20
 
 
@@ -101,7 +104,7 @@ def create_workspace(base: Path, founding: Founding, *, clock: Clock | None = No
     layout = Layout(base, config)
     if layout.root.exists():
         # Without assay.toml it was never finished, or belongs to somebody else.
-        if (layout.root / "unfinished").exists():
+        if (layout.root / UNFINISHED).exists() or not any(_files(layout.root)):
             shutil.rmtree(layout.root)
         else:
             raise Conflict(
@@ -109,10 +112,11 @@ def create_workspace(base: Path, founding: Founding, *, clock: Clock | None = No
                 remedy=f"restore {CONFIG} from version control, or move the folder away",
                 code="init.exists",
             )
+    files.make_folder(layout.root)
+    files.write(layout.root / UNFINISHED, b"")
     files.make_folder(layout.keys)
-    files.write(layout.root / "unfinished", b"")
     if not any(layout.policy.glob("*.cedar")):
-        policies.write_defaults(layout.policy)
+        _write_policy(layout)
     bundle = policies.build(layout.policy, declared_facts())
     signed = _make_keys(layout, founding, clock)
     config = msgspec.structs.replace(config, trust_root=signed.digest)
@@ -123,10 +127,31 @@ def create_workspace(base: Path, founding: Founding, *, clock: Clock | None = No
     Store(_blobs(layout), rings).put(POLICY_RING, bundle.encode())
     _write_genesis(layout, founding, signed.root, bundle.digest, rings, clock)
     files.point("init.before_config")
-    files.remove(layout.root / "unfinished")
     _ignore(layout)
     files.write(base / CONFIG, layouts.write_config(config).encode(), mode=0o644, replace=False)
+    files.point("init.after_config")
     return open_workspace(base, clock=clock)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if not path.is_dir())
+
+
+def _write_policy(layout: Layout) -> None:
+    """Put the default policy in place whole: half of it would be another policy."""
+    if layout.policy.exists() and any(layout.policy.iterdir()):
+        policies.write_defaults(layout.policy)
+        return
+    staged = layout.root / "policy"
+    policies.write_defaults(staged)
+    files.make_folder(layout.policy.parent)
+    try:
+        staged.rename(layout.policy)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot write {layout.policy}: {error.strerror}", code="write"
+        ) from error
+    files.sync_folder(layout.policy.parent)
 
 
 def _make_keys(layout: Layout, founding: Founding, clock: Clock) -> trust.SignedRoot:
@@ -205,6 +230,10 @@ def open_workspace(base: Path | None = None, *, clock: Clock | None = None) -> W
     """
     clock = clock or SystemClock()
     layout = layouts.find(base)
+    if (layout.root / UNFINISHED).exists():
+        # assay.toml is there, so it was finished: from now on nothing may clear it away.
+        with contextlib.suppress(Unavailable):
+            files.remove(layout.root / UNFINISHED)
     root = trusted_root(layout)
     rings = Rings(layout.rings, _service(layout), clock=clock, recipient=root.recovery or None)
     store = Store(_blobs(layout), rings)
@@ -224,7 +253,7 @@ def open_workspace(base: Path | None = None, *, clock: Clock | None = None) -> W
         ledger=ledger,
         store=store,
         view=view,
-        signer=_workspace_key(layout, root, view),
+        signer=_OwnKeys(layout, view),
         clock=clock,
         load_engine=_Engines(store, view),
         directory=Directory(layout.directory, sealer),
@@ -243,12 +272,31 @@ def trusted_root(layout: Layout) -> Root:
     return root
 
 
+class _OwnKeys:
+    """The workspace key to sign by now; looked for again when the ledger says that keys changed."""
+
+    def __init__(self, layout: Layout, view: View) -> None:
+        self._layout = layout
+        self._view = view
+        view.follow()
+        self._held = self._find()
+
+    def __call__(self) -> FileSigner:
+        if self._held[0] != self._view.state.revisions.get("keys"):
+            self._held = self._find()
+        return self._held[1]
+
+    def _find(self) -> tuple[int | None, FileSigner]:
+        signer = _workspace_key(self._layout, trusted_root(self._layout), self._view)
+        return self._view.state.revisions.get("keys"), signer
+
+
 def _workspace_key(layout: Layout, root: Root, view: View) -> FileSigner:
     """The newest workspace key that the trust root names and the ledger knows as valid.
 
     A rotation that was interrupted leaves a key file that the ledger does not know: not that one.
     """
-    state = view.follow()
+    state = view.state
     known = [key.keyid for key in root.workspace_keys]
     for version in range(root.version, 1, -1):
         path = layout.keys / f"workspace.{version}.pem"

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from assay.clock import timestamp
-from assay.errors import Denied
+from assay.clock import parse_timestamp, timestamp
+from assay.errors import AssayError, Denied
 from assay.workspace.action import Action
-from assay.workspace.credentials import Token
+from assay.workspace.credentials import Token, token_id_of
 from assay.workspace.door import Workspace, denied
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class Segments:
                 error = denied(action, target, decision)
         except Denied as refused:
             error = refused
-        cached = _Cached(epoch if epoch is not None else -1, time.monotonic() + LEASE, actor, error)
+        until = time.monotonic() + min(LEASE, self._left(secret))
+        cached = _Cached(epoch if epoch is not None else -1, until, actor, error)
         # The epoch was read before deciding: a change in between leaves an entry already stale.
         # A stranger's token is not worth remembering: it would let anyone grow the cache.
         if epoch is not None and actor != "unknown":
@@ -75,16 +76,32 @@ class Segments:
             self._cache[key] = cached
         return cached
 
+    def _left(self, secret: str) -> float:
+        """Seconds until the token expires."""
+        token = self._workspace.view.state.tokens.get(token_id_of(secret))
+        if token is None:
+            return 0.0
+        return (parse_timestamp(token.expires) - self._workspace.clock.now()).total_seconds()
+
     def flush(self) -> None:
-        """Record the counts since the last flush on the ledger, one leaf for each project."""
+        """Record the counts since the last flush on the ledger, one leaf for each project.
+
+        What cannot be recorded now is kept for the next flush.
+        """
         counts, self._counts = self._counts, {}
-        since, self._since = self._since, timestamp(self._workspace.clock.now())
+        until = timestamp(self._workspace.clock.now())
         by_project: dict[str, list[dict[str, Any]]] = {}
         for (project, action, actor, allowed), count in counts.items():
             by_project.setdefault(project, []).append(
                 {"action": action, "actor": actor, "allowed": allowed, "count": count}
             )
-        for project, rows in by_project.items():
-            self._workspace.record_aggregate(
-                project, {"since": since, "until": self._since, "decisions": rows}
-            )
+        try:
+            for project, rows in by_project.items():
+                predicate = {"since": self._since, "until": until, "decisions": rows}
+                self._workspace.record_aggregate(project, predicate)
+                counts = {key: count for key, count in counts.items() if key[0] != project}
+        except AssayError:
+            for key, count in counts.items():
+                self._counts[key] = self._counts.get(key, 0) + count
+            raise
+        self._since = until

@@ -231,15 +231,18 @@ class View:
         table = self.policy.settings
         return {**table.get("default", {}), **table.get("projects", {}).get(project, {})}
 
-    def actor_entity(self, actor: str, *, mfa: bool) -> dict[str, Any]:
+    def actor_entity(self, actor: str, project: str, *, mfa: bool) -> dict[str, Any]:
+        """Whoever asks, with their roles in `project` and in the workspace: a decision, which may
+        be exported, says nothing of other projects."""
         held = self.state.actors[actor]
+        here = (project, states.WORKSPACE)
         return cedar.actor_entity(
             actor,
             kind=held.kind,
             disabled=held.disabled,
             identity_level=held.level,
             mfa=mfa,
-            roles=self.state.roles_of(actor),
+            roles=[r for r in self.state.roles_of(actor) if r.partition("/")[0] in here],
         )
 
     def project_entity(self, project: str) -> dict[str, Any]:
