@@ -72,4 +72,7 @@ def parse_timestamp(text: str) -> datetime:
         raise Usage(f"{text[:40]!r} is not an RFC 3339 time", code="time") from error
     if at.tzinfo is None:
         raise Usage(f"{text[:40]!r} has no timezone", remedy="append Z for UTC", code="time")
-    return at.astimezone(timezone.utc)
+    try:
+        return at.astimezone(timezone.utc)
+    except OverflowError as error:  # The years 1 and 9999 have no neighbours.
+        raise Usage(f"{text[:40]!r} is beyond the calendar", code="time") from error

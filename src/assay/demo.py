@@ -27,7 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from assay.cli.app import execute
+from assay.cli.app import run
 from assay.data import samples
 from assay.errors import AssayError
 
@@ -324,7 +324,7 @@ def _command(arguments: list[str], *, expect: int = 0, quiet: bool = False) -> s
     out.print(f"\n[bold]$ assay {escape(shown)}[/]")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed) if quiet else contextlib.nullcontext():
-        status = execute(arguments)
+        status = run(arguments)
     if status != expect:
         raise Failed(f"`assay {shown}` ended with {status}, and {expect} was expected")
     if expect:

@@ -163,6 +163,7 @@ def test_keys_of_other_kinds_are_refused(key: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "AAAA", "!", "é", ED.public.spki[:-4], ED.public.spki + "AAAA", ED.public.spki + "\n"],
+    ids=["empty", "short", "no base64", "no ASCII", "cut", "longer", "with a newline"],
 )
 def test_what_is_no_key_is_refused(text: str) -> None:
     for algorithm in ALGORITHMS:
@@ -342,6 +343,8 @@ def test_text_before_a_bare_key_does_not_pass_for_protection(tmp_path: Path) -> 
         pem().replace(b"PRIVATE", b"PUBLIC"),
         EC._key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
     ],
+    # The keys are new in every process: their bytes must not name the tests.
+    ids=["empty", "zeros", "no end", "no key", "cut", "public", "of another form"],
 )
 def test_what_is_no_key_file_is_refused(data: bytes, tmp_path: Path) -> None:
     path = keep(tmp_path, data)

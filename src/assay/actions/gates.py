@@ -20,6 +20,8 @@ class GateState(msgspec.Struct, frozen=True):
     control: str
     remedy: str
     seconds: int
+    measured: dict[str, str]
+    """What a closed gate looked at: see `assay.policy.engine.Reason`."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -65,7 +67,8 @@ def _gates(
     # What policy names and the action's gates do not, such as an error of the engine, comes first.
     others = [reason for gate, reason in failed.items() if gate not in names]
     found: list[GateState] = []
-    for reason in [*others, *known]:
+    for gate in [*others, *known]:
+        reason = failed.get(gate.gate, gate)
         told = explain(reason, target.words)
         # After an error nothing can be said of the other gates: they do not pass.
         passed = reason.gate not in failed and ERROR not in failed
@@ -77,6 +80,7 @@ def _gates(
                 control=reason.control,
                 remedy=told["remedy"],
                 seconds=reason.seconds,
+                measured=reason.measured,
             )
         )
     return found

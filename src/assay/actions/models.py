@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -144,7 +144,7 @@ class RegisterModel(Action, frozen=True, kw_only=True):
                 "kept under seal for examination and was not opened",
                 "route": "save the model again from its training code as ONNX or skops",
             }
-            return _Served("", None)
+            return _Served(None, None)
         if found.format == "onnx":
             return _Served(artifact, None)
         try:
@@ -153,7 +153,7 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             if error.code in _MISTAKES or error.kind not in ("usage", "verification"):
                 raise
             details |= {"unservable": error.message, "route": error.remedy}
-            return _Served("", None)
+            return _Served(None, None)
 
     def _convert(
         self, doing: Doing, copy: Path, found: Detected, details: dict[str, Any]
@@ -197,9 +197,9 @@ class RegisterModel(Action, frozen=True, kw_only=True):
 
 
 class _Served(msgspec.Struct):
-    """The digest of the ONNX model ("" for none) and how it compares with the original."""
+    """The digest of the ONNX model, if there is one, and how it compares with the original."""
 
-    served: Digest | Literal[""]
+    served: Digest | None
     parity: dict[str, Any] | None
 
 

@@ -8,7 +8,7 @@ import typer
 
 from assay.cli import words
 from assay.cli.model import model
-from assay.cli.output import emit, escape, say
+from assay.cli.output import emit, escape, measured, say
 from assay.cli.session import As, AsJson, InProject, Ref, Session
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def _print(found: Checklist, ref: str, stage: str) -> None:
         mark = "[green]✓[/]" if gate.passed else "[red]✗[/]"
         advice = "" if gate.passed else f"  {escape(gate.advice)}"
         say(f"{mark} [bold]{escape(gate.gate)}[/]{advice}")
+        if not gate.passed and gate.measured:
+            say(f"    {escape(measured(gate.measured))}")
     if found.role:
         say(f"[yellow]![/] {escape(found.role)}")
     if found.open:

@@ -89,6 +89,11 @@ def progress(as_json: bool) -> Generator[Callable[[str], None]]:
             yield lambda text: status.update(escape(text))
 
 
+def measured(values: Mapping[str, str]) -> str:
+    """What a gate looked at, in one line."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
 def show_error(error: AssayError, as_json: bool) -> None:
     """One error, in one place, in one form."""
     if as_json:
@@ -100,6 +105,8 @@ def show_error(error: AssayError, as_json: bool) -> None:
         err.print(f"[bold red]denied[/]: {escape(head)}")
         for reason in reasons:
             err.print(f"  [red]✗[/] [bold]{escape(reason['gate'])}[/]  {escape(reason['advice'])}")
+            if reason.get("measured"):
+                err.print(f"      {escape(measured(reason['measured']))}")
             if reason.get("remedy"):
                 err.print(f"      → {escape(reason['remedy'])}")
         return

@@ -259,7 +259,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     author: _Id
     artifact: _Digest
     details: dict[str, Any]
-    served: _Digest | Literal[""] | None = None
+    served: _Digest | None = None
 
 
 def _model_version(state: State, leaf: Leaf, p: ModelVersion) -> None:
@@ -270,7 +270,7 @@ def _model_version(state: State, leaf: Leaf, p: ModelVersion) -> None:
     # NAME@production would name it without anybody having promoted it.
     if p.version in STAGES or key in state.aliases:
         raise Refused(f"{p.version} is an alias, and no version number")
-    served = Digest(p.served) if p.served else None
+    served = Digest(p.served) if p.served is not None else None
     state.versions[key] = VersionState(
         leaf.project,
         p.name,

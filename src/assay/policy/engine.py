@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 import cedarpy
 import msgspec
@@ -27,6 +27,8 @@ from assay.types import PROJECT_ROLES, Digest
 _VERSION = version("cedarpy")
 ENGINE = f"cedar-{'.'.join(_VERSION.split('.')[:2])}/cedarpy-{_VERSION}"
 """Which engine decided: cedarpy's versions follow those of Cedar."""
+
+MISSING = "missing"
 
 _ACTOR, _ACTION = f"{NAMESPACE}::Actor", f"{NAMESPACE}::Action"
 
@@ -55,6 +57,8 @@ class Reason(msgspec.Struct, frozen=True):
     """A template: ``{model} {version} {project} {stage} {data} {training} {region}``."""
     seconds: int = 0
     """About how long the remedy takes."""
+    measured: dict[str, str] = {}
+    """What the gate looked at: each fact with its value or ``missing``, and the project's limit."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -150,6 +154,8 @@ class Engine:
                 remedy="apply a policy that `assay policy check` accepts",
                 code="policy.bundle",
             ) from error
+        declared = read_declarations(bundle.declarations)
+        self._changing = {fact.name: fact.combine == "latest" for fact in declared}
         self._forbids = [rule for rule in self._compiled.rules if rule.effect == "forbid"]
 
     # -- deciding ---------------------------------------------------------------------------------
@@ -187,7 +193,11 @@ class Engine:
         answer = cedarpy.is_authorized(asked, compiled.everything, entities, compiled.schema)
         errors = answer.diagnostics.errors
         matched = set(answer.diagnostics.reasons)
-        failing = [_reason(rule) for rule in self._forbids if rule.id in matched]
+        failing = [
+            self._measured(rule, request, known.get(resource, {}))
+            for rule in self._forbids
+            if rule.id in matched
+        ]
         if errors:
             return self._deny([_failure("; ".join(errors)), *failing])
         if answer.decision is cedarpy.Decision.Allow and matched and not failing:
@@ -201,6 +211,28 @@ class Engine:
             role = self._role_reason(action[1], resource[0], project_of(known[resource]))
             failing = [role, *failing]
         return self._deny(failing)
+
+    def _measured(self, rule: Rule, request: Request, resource: dict[str, Any]) -> Reason:
+        """A failing gate with what it looked at.
+
+        Where evidence is there and not good enough, producing more of it does not help, because the
+        worst value counts: then there is no command to give.
+        """
+        reason = _reason(rule)
+        facts = request.context.get("facts", {})
+        measured = {name: _fact(facts, name) for name in rule.facts}
+        if "by_others" in rule.attributes:
+            measured["approvals"] = str(request.context.get("approvals", {}).get("by_others", 0))
+        project = {(e["uid"]["type"], e["uid"]["id"]): e for e in request.entities}.get(
+            (f"{NAMESPACE}::Project", project_of(resource)), {}
+        )
+        for name in settings.DEFAULTS:
+            if name in rule.attributes and name in project.get("attrs", {}):
+                measured[name] = _plain(project["attrs"][name])
+        there = bool(rule.facts) and MISSING not in measured.values()
+        if there and not any(self._changing[name] for name in rule.facts):
+            reason = msgspec.structs.replace(reason, remedy="", seconds=0)
+        return msgspec.structs.replace(reason, measured=measured)
 
     def _deny(self, reasons: list[Reason]) -> Decision:
         return Decision(False, reasons, [], self.digest, ENGINE)
@@ -246,6 +278,23 @@ class Engine:
 
 def _reason(rule: Rule) -> Reason:
     return Reason(rule.id, rule.advice, rule.control, rule.remedy, rule.seconds)
+
+
+def _fact(facts: dict[str, Any], name: str) -> str:
+    """A fact's value as text, or ``missing``."""
+    value: Any = facts
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return MISSING if value is None else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    """A Cedar value as text: extension values by their argument."""
+    if isinstance(value, dict):
+        return str(cast(dict[str, Any], value).get("__extn", {}).get("arg", value))
+    if isinstance(value, list):
+        return ", ".join(sorted(map(str, cast(list[Any], value))))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _failure(error: BaseException | str) -> Reason:

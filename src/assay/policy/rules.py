@@ -45,6 +45,8 @@ class Rule(msgspec.Struct, frozen=True):
     seconds: int
     facts: tuple[str, ...]
     """The facts it reads, by their dotted names."""
+    attributes: frozenset[str]
+    """The names of all attributes it reads, whatever of."""
     roles: tuple[str, ...]
     """The roles it asks for."""
     source: dict[str, Any]
@@ -181,6 +183,7 @@ def _rule(file: str, number: int, source: dict[str, Any]) -> Rule:
         remedy=notes.get("remedy") or "",
         seconds=int(seconds),
         facts=_facts(chains),
+        attributes=frozenset(name for chain in chains for name in chain[1:]),
         roles=_roles(source["principal"], chains),
         source=source,
     )
