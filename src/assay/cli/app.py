@@ -24,6 +24,7 @@ from assay.cli import (
     policy,
     projects,
     release,
+    sampling,
     serving,
     setup,
     upkeep,
@@ -40,6 +41,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+_STOPPED = 130
+"""What the option parser also makes of Ctrl-C."""
 
 
 def _version(wanted: bool) -> None:
@@ -61,7 +66,7 @@ def root(
     """Options of the whole command."""
 
 
-for _part in (setup, data, model, checking, release, serving, evidence):
+for _part in (setup, data, sampling, model, checking, release, serving, evidence):
     _part.add_to(app)
 for _part in (policy, people, projects, keys, upkeep):
     _part.add_to(app)
@@ -78,12 +83,8 @@ def run(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     except typer.TyperException as error:
         return _misused(error, as_json)
-    except typer.Abort:
-        err.print("stopped")
-        return 130
-    except KeyboardInterrupt:
-        err.print("stopped; run `assay recover` if this was a long action")
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        code = _STOPPED
     except BrokenPipeError:
         # Whoever read has gone; what is still in the buffer would raise once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -95,6 +96,8 @@ def run(argv: Sequence[str] | None = None) -> int:
         return found.exit_status
     except Exception as error:
         return _mistake(error, as_json)
+    if code == _STOPPED:
+        err.print("stopped; run `assay recover` if this was a long action")
     return code if isinstance(code, int) else 0
 
 
