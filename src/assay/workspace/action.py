@@ -53,6 +53,8 @@ class Target(msgspec.Struct):
     """Names in `State.revisions` that must not change between decision and record."""
     words: dict[str, str] = {}
     """What the placeholders of a remedy mean: ``{model}``, ``{version}``, ``{data}``, ..."""
+    outsider: bool = False
+    """Whether who asks has no role in the project, and so learns nothing of it by being denied."""
 
     def guarded(self, actor: str) -> list[str]:
         """What may not move meanwhile.  Whoever may act at all may be stopped for all."""

@@ -25,14 +25,14 @@ import msgspec
 
 from assay import canonical, files, ids
 from assay.clock import Clock
-from assay.errors import AssayError, Corrupt, Denied, Unavailable, Usage
+from assay.errors import AssayError, Corrupt, NotFound, Unavailable, Usage
 from assay.evidence import envelope as dsse
 from assay.evidence.ledger import Entry, Ledger
-from assay.evidence.records import OpenDecision
+from assay.evidence.records import WORKSPACE, OpenDecision
 from assay.evidence.signers import Signer
 from assay.evidence.statement import Statement, predicate_type
 from assay.policy import vocabulary as cedar
-from assay.policy.engine import Decision, Engine, Reason, Request
+from assay.policy.engine import Decision, Engine, Request
 from assay.store import Store
 from assay.types import Digest
 from assay.workspace.action import (
@@ -45,12 +45,14 @@ from assay.workspace.action import (
     from_params,
 )
 from assay.workspace.credentials import Authenticated, Credential
-from assay.workspace.denials import Denials
+from assay.workspace.denials import Denials, denied, explain, no_role
 from assay.workspace.directory import Directory
 from assay.workspace.epoch import Epoch
 from assay.workspace.layout import Layout
 from assay.workspace.running import Running
 from assay.workspace.view import View
+
+__all__ = ["PRODUCER", "Workspace", "denied", "explain"]
 
 PRODUCER = "assay.door/1"
 
@@ -154,7 +156,16 @@ class Workspace:
             "params": action.params(),
         }
         proven = credential.authenticate(state, request)
-        target = action.target(self.view)
+        outsider = self._is_outsider(proven.actor, action.project)
+        try:
+            target = action.target(self.view)
+        except (NotFound, Usage) as error:
+            if outsider:
+                # What is there and what is not is for the project's own people to know.
+                raise no_role(action) from error
+            raise
+        # Of the workspace itself everybody may know who can change it.
+        target.outsider = outsider and action.project != WORKSPACE
         check_project(action, target)
         asked = Request(
             principal=cedar.actor_uid(proven.actor),
@@ -173,6 +184,11 @@ class Workspace:
         decision = engine.decide(asked)
         target.subjects = target.guarded(proven.actor)
         return _Who(proven, asked, request), target, decision
+
+    def _is_outsider(self, actor: str, project: str) -> bool:
+        """Whether somebody has no role at all in a project, be there such a project or not."""
+        roles = self.view.state.roles_of(actor)
+        return not any(role.startswith(f"{project}/") for role in roles)
 
     def engine(self) -> Engine:
         """The engine of the active policy bundle; `Unavailable` when there is none to be had."""
@@ -417,27 +433,3 @@ class _Who(msgspec.Struct):
     proven: Authenticated
     asked: Request
     request: dict[str, Any]
-
-
-def denied(action: Action, target: Target, decision: Decision) -> Denied:
-    """The error that tells everything that is missing, and what to do about it."""
-    reasons = [explain(reason, target.words) for reason in decision.reasons]
-    listed = "; ".join(f"{r['gate']}: {r['advice']}" for r in reasons)
-    commands = list(dict.fromkeys(r["remedy"] for r in reasons if r["remedy"]))
-    return Denied(
-        f"{action.name} on {target.uid} is denied. {listed}",
-        remedy="; then ".join(commands),
-        code=action.name,
-        details={"reasons": reasons, "bundle": decision.bundle},
-    )
-
-
-def explain(reason: Reason, words: dict[str, str]) -> dict[str, str]:
-    """A reason with the placeholders of its texts filled in."""
-    data: dict[str, str] = msgspec.to_builtins(reason)
-    for key in ("advice", "remedy"):
-        text = data.get(key) or ""
-        for word, value in words.items():
-            text = text.replace("{" + word + "}", value)
-        data[key] = text
-    return data
