@@ -1,0 +1,23 @@
+"""The town, built once for each process and copied for each test."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from workspace.town import Town, build, copy_of
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Town:
+    with pytest.MonkeyPatch.context() as environment:
+        return build(tmp_path_factory.mktemp("town"), environment)
+
+
+@pytest.fixture
+def town(built: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Town:
+    return copy_of(built, tmp_path / "town", monkeypatch)
