@@ -168,8 +168,9 @@ def _act_7_prove() -> None:
         for line in Path("assay.toml").read_text().splitlines()
         if line.startswith("trust_root")
     )
-    _command(["verify", "credit-3.assay", "--trust-root", pinned])
-    # Another process, another folder, no keys, no workspace, no network needed.
+    command = ["verify", "credit-3.assay", "--trust-root", pinned]
+    note("Verified by a new process in an empty folder: no workspace, no keys, no network.")
+    out.print(f"\n[bold]$ assay {' '.join(command)}[/]")
     with _empty_folder() as elsewhere:
         bundle = Path("credit-3.assay").resolve()
         shutil.copy(bundle, elsewhere)
@@ -177,7 +178,7 @@ def _act_7_prove() -> None:
             k: v for k, v in os.environ.items() if not k.startswith("ASSAY") and "XDG" not in k
         }
         done = subprocess.run(  # noqa: S603 - our own command, fixed arguments
-            [*_itself(), "verify", "credit-3.assay", "--trust-root", pinned],
+            [*_itself(), *command],
             cwd=elsewhere,
             env={**clean, "HOME": str(elsewhere)},
             capture_output=True,

@@ -82,7 +82,7 @@ def _print(report: Report, path: Path) -> None:
     for check in report.checks:
         say(f"  [green]✓[/] {escape(check)}")
     for made in report.decisions:
-        answer = "allowed" if made.allowed else "denied"
+        answer = f"allowed ({made.outcome})" if made.allowed else "denied"
         who = report.names.get(made.actor, made.actor)
         say(
             f"    {escape(made.action)} {answer}: asked by {escape(who)} on {escape(made.issued)}, "

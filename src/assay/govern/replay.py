@@ -42,6 +42,9 @@ class Replayed(msgspec.Struct, frozen=True):
     issued: str
     asked_by: str
     """``signed by a personal key`` or ``asked with a token``."""
+    outcome: str = "open"
+    """What came of it: ``done``, ``denied``, ``failed``, ``conflict``, ``abandoned``; or ``open``,
+    where the bundle was made before it ended."""
 
 
 def replay(
@@ -80,6 +83,20 @@ def replay(
         issued=decision.statement.header.issued,
         asked_by=_asked_by(where, predicate, folded, decision.index),
     )
+
+
+def ended(decision: Evidence, replayed: Replayed, leaves: Sequence[Evidence]) -> Replayed:
+    """A replayed decision with its outcome, as the leaves after it tell."""
+    if not replayed.allowed:
+        return msgspec.structs.replace(replayed, outcome="denied")
+    for leaf in leaves:
+        told = leaf.statement.predicate
+        if (
+            kind_of(leaf.statement) == "outcome"
+            and told["decision"] == decision.statement.header.id
+        ):
+            return msgspec.structs.replace(replayed, outcome=str(told["status"]))
+    return replayed
 
 
 def _wrong(where: str, what: str) -> NoReturn:

@@ -32,7 +32,7 @@ from assay.evidence.ledger import leaf_bytes
 from assay.evidence.notes import Checkpoint
 from assay.evidence.state import State
 from assay.govern.bundle import Bundle, BundleLeaf, read
-from assay.govern.replay import Policy, Replayed, is_release, replay
+from assay.govern.replay import Policy, Replayed, ended, is_release, replay
 from assay.policy.bundle import Bundle as PolicyBundle
 from assay.policy.engine import Engine
 from assay.types import Digest
@@ -83,12 +83,13 @@ def verify(data: bytes, *, now: datetime, pinned: Digest | None = None) -> Repor
     policies = _policies(body.policies)
     folded = State()
     leaves: list[Evidence] = []
-    decisions: list[Replayed] = []
+    replayed: list[tuple[Evidence, Replayed]] = []
     for item in body.leaves:
         leaf = _leaf(item, folded, checkpoint)
         if is_release(leaf):
-            decisions.append(_replayed(leaf, leaves, folded, policies))
+            replayed.append((leaf, _replayed(leaf, leaves, folded, policies)))
         leaves.append(leaf)
+    decisions = [ended(leaf, again, leaves) for leaf, again in replayed]
     if not leaves or leaves[0].index != 0:
         raise Verification("the bundle does not begin with the genesis leaf", code="bundle.genesis")
     known = {key.keyid for key in root.workspace_keys}
