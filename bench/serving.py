@@ -65,7 +65,10 @@ async def empty(scope: Any, receive: Any, send: Any) -> None:
 def plain(tell: Connection, _: bytes) -> None:
     import uvicorn
 
-    listener = socket.create_server(("127.0.0.1", 0))
+    # Of no named protocol, asyncio would leave Nagle's delay on: 40 ms for each answer.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
     tell.send((listener.getsockname()[1], None))
     config = uvicorn.Config(empty, http="h11", log_config=None, access_log=False)
     uvicorn.Server(config).run(sockets=[listener])
@@ -125,23 +128,23 @@ def measure(serve: Callable[[Connection, bytes], None], onnx: bytes, said: bytes
     here, there = spawn.Pipe()
     server = spawn.Process(target=serve, args=(there, onnx))
     server.start()
-    port, worker = here.recv()
-    found: list[tuple[float, float, float]] = []
-    with socket.create_connection(("127.0.0.1", port)) as channel:
-        channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(ROUNDS + 1):
-            before = cpu(server.pid), cpu(worker)
-            start = time.perf_counter()
-            for _ in range(REQUESTS):
-                ask(channel, said)
-            seconds = time.perf_counter() - start
-            used = [
-                (cpu(pid) - b) / REQUESTS * 1e6
-                for pid, b in zip((server.pid, worker), before, strict=True)
-            ]
-            found.append((REQUESTS / seconds, used[0], used[1]))
-    server.terminate()
-    server.join()
+    try:
+        port, worker = here.recv()
+        found: list[tuple[float, float, float]] = []
+        with socket.create_connection(("127.0.0.1", port)) as channel:
+            channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(ROUNDS + 1):
+                before = cpu(server.pid), cpu(worker)
+                start = time.perf_counter()
+                for _ in range(REQUESTS):
+                    ask(channel, said)
+                seconds = time.perf_counter() - start
+                now = cpu(server.pid), cpu(worker)
+                used = [(n - b) / REQUESTS * 1e6 for n, b in zip(now, before, strict=True)]
+                found.append((REQUESTS / seconds, used[0], used[1]))
+    finally:
+        server.terminate()
+        server.join()
     return [statistics.median(values) for values in zip(*found[1:], strict=True)]
 
 

@@ -137,7 +137,8 @@ def _listen(host: str, port: int, *, encrypted: bool) -> tuple[socket.socket, tu
             "machine that speaks TLS",
             code="serve.plaintext",
         )
-    listener = socket.socket(family, kind, protocol)
+    # The protocol is named: else asyncio leaves Nagle's delay on, 40 ms for each answer.
+    listener = socket.socket(family, kind, protocol or socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
