@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ BODY = {
 
 
 @contextmanager
-def serving(here: Any, *args: str) -> Iterator[tuple[dict[str, Any], subprocess.Popen[str]]]:
+def serving(here: Any, *args: str) -> Generator[tuple[dict[str, Any], subprocess.Popen[str]]]:
     """`assay serve` in a process of its own, and what it said when it was ready."""
     env = {
         **{k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")},
