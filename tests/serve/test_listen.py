@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import json
@@ -239,6 +240,24 @@ def test_a_port_that_is_taken_is_unavailable(matrix_endpoint: Endpoint) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Unavailable) as caught:
         run(Application(matrix_endpoint), port=taken.getsockname()[1])
     assert caught.value.code == "unavailable.serve.listen"
+
+
+def test_an_answer_is_not_held_back_for_the_next_one(
+    serving: Any, matrix_endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delays: list[int] = []
+    made = connections.Connection.connection_made
+
+    def noticed(self: connections.Connection, transport: asyncio.Transport) -> None:
+        made(self, transport)
+        channel = transport.get_extra_info("socket")
+        delays.append(channel.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(connections.Connection, "connection_made", noticed)
+    with serving(Application(matrix_endpoint)) as found, client(found) as http:
+        assert http.get("/v2/health/live").status_code == 200
+    assert delays
+    assert all(delays)
 
 
 def test_what_ready_raises_ends_the_server(matrix_endpoint: Endpoint) -> None:
