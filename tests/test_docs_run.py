@@ -1,0 +1,384 @@
+"""The pages that can be run are run: the reader in formats.md, the road in get-started.md, the
+package in extend.md and the change of root key in keys-and-recovery.md."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from cryptography.exceptions import InvalidTag
+
+from assay import canonical, plugins
+from assay.actions.administration import CreateProject, DestroyRing, Examine, RotateRing
+from assay.actions.people import CreateToken, EnrolActor, ManageRole
+from assay.clock import SystemClock
+from assay.errors import Denied
+from assay.evidence import envelope, statement
+from assay.evidence.facts import FactDeclaration, value_of
+from assay.evidence.signers import MemorySigner
+from assay.evidence.state import kind_of
+from assay.plugins import Assessment, Rows
+from assay.policy import bundle as policies
+from assay.workspace.credentials import Person
+from assay.workspace.door import Workspace
+from assay.workspace.opening import (
+    Founding,
+    create_workspace,
+    declared_facts,
+    open_workspace,
+    trusted_root,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+_FENCE = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: str, *kinds: str) -> list[tuple[str, str]]:
+    """The code blocks of a page, as (kind, code)."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return [(kind, code) for kind, code in _FENCE.findall(text) if kind in kinds]
+
+
+def run(code: str, name: str) -> dict[str, Any]:
+    """Run a block of Python from our own page; returns its names."""
+    namespace: dict[str, Any] = {"__name__": name}
+    exec(compile(code, name, "exec"), namespace)  # noqa: S102
+    return namespace
+
+
+# -- the reader in formats.md ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, Person]]:
+    """A workspace with one project, made as `assay init --development` makes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("ASSAY_KEYS", str(tmp_path_factory.mktemp("keys")))
+        key = MemorySigner.generate()
+        founding = Founding("fraud", "ada", key, "development-key", development=True)
+        made = create_workspace(tmp_path_factory.mktemp("repository"), founding)
+        yield made, Person(key)
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def reader() -> dict[str, Any]:
+    """The code of formats.md, which must not use assay."""
+    ((_, block),) = blocks("formats.md", "python")
+    imported = re.findall(r"^(?:import|from) ([\w., ]+)", block, re.MULTILINE)
+    assert imported
+    assert not any("assay" in names for names in imported)
+    return run(block, "formats.md")
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_383, 16_384, 16_385, 3 * 16_384])
+@pytest.mark.parametrize("salted", [False, True])
+def test_the_documented_reader_opens_content(
+    workspace: tuple[Workspace, Person], reader: dict[str, Any], size: int, salted: bool
+) -> None:
+    made, _ = workspace
+    made.store.rings.rotate("fraud/data")
+    plain = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    digest = made.store.put("fraud/data", plain, salted=salted)
+    layout = made.layout
+    ring = reader["Ring"](layout.rings / "fraud" / "data.ring", layout.root_key)
+    assert reader["content"](layout.blobs, ring, digest) == plain
+
+
+def test_the_documented_reader_refuses_an_altered_byte(
+    workspace: tuple[Workspace, Person], reader: dict[str, Any]
+) -> None:
+    made, _ = workspace
+    ring = reader["Ring"](made.layout.rings / "fraud" / "data.ring", made.layout.root_key)
+    sealed = bytearray(made.store.rings.ring("fraud/data").seal(b"secret", "lease"))
+    assert ring.open(bytes(sealed), "lease") == b"secret"
+    sealed[-1] ^= 1
+    with pytest.raises(InvalidTag):
+        ring.open(bytes(sealed), "lease")
+    with pytest.raises(ValueError, match="another key, another context"):
+        ring.open(made.store.rings.ring("fraud/data").seal(b"secret", "lease"), "index")
+
+
+def test_the_documented_reader_checks_the_ledger(
+    workspace: tuple[Workspace, Person], reader: dict[str, Any]
+) -> None:
+    made, person = workspace
+    made.perform(person, CreateProject(project="_workspace", new="care", owner=_me(workspace)))
+    root = trusted_root(made.layout)
+    note = made.ledger.note.decode()
+    size, expected = reader["checkpoint_root"](note, root.ledger_key.spki)
+    keys = {key.keyid: key.spki for key in root.workspace_keys}
+    assert size == made.ledger.checkpoint.size > 5
+    for leaf in made.ledger.read(0, size):
+        assert leaf.envelope is not None
+        assert leaf.nonce is not None
+        envelope = json.loads(leaf.envelope)
+        path = made.ledger.inclusion(leaf.index)
+        carried = {
+            "index": leaf.index,
+            "nonce": canonical.b64(leaf.nonce),
+            "envelope": envelope,
+            "proof": [canonical.b64(node) for node in path],
+        }
+        assert reader["root_of"](carried, size) == expected
+        assert reader["verify_envelope"](envelope, keys)["_type"] == statement.TYPE
+
+
+def _described_kinds() -> dict[str, str]:
+    """Kind → its row in the tables of predicates."""
+    section = (DOCS / "formats.md").read_text().partition("\n## Predicates\n")[2]
+    rows = re.findall(r"^\| `([a-z-]+)` (\|.*)$", section.partition("\n## ")[0], re.MULTILINE)
+    return dict(rows)
+
+
+def _me(workspace: tuple[Workspace, Person]) -> str:
+    (actor,) = workspace[0].view.follow().actors
+    return actor
+
+
+def test_every_field_of_what_the_door_records_is_described(
+    workspace: tuple[Workspace, Person],
+) -> None:
+    made, person = workspace
+    state = made.view.follow()
+    for role in ("fraud/approver", "fraud/operator"):
+        made.perform(
+            person,
+            ManageRole(project="_workspace", actor=_me(workspace), role=role, granted=True),
+        )
+    enrol = EnrolActor(project="_workspace", actor="shop", kind="service", roles=("fraud/service",))
+    made.perform(person, enrol)
+    made.perform(person, CreateToken(project="fraud", actor="shop"))
+    made.perform(person, RotateRing(project="_workspace", ring="fraud/models"))
+    made.perform(
+        person, DestroyRing(project="_workspace", ring="care/data", reason="a test", ticket="T-1")
+    )
+    made.perform(person, Examine(project="_workspace"))
+    with pytest.raises(Denied):
+        made.perform(
+            person, DestroyRing(project="_workspace", ring="care/models", reason="", ticket="T-1")
+        )
+    described = {k: set(re.findall(r"`([a-z_0-9]+)`", r)) for k, r in _described_kinds().items()}
+    seen: set[str] = set()
+    for leaf in made.ledger.read(0, state.size):
+        assert leaf.envelope is not None
+        found = envelope.decode(leaf.envelope).statement()
+        kind = kind_of(found)
+        seen.add(kind)
+        unnamed = set(found.predicate) - {"decision"} - described[kind]
+        assert not unnamed, f"{kind}: {unnamed}"
+    assert len(seen) > 8
+
+
+# -- keys-and-recovery.md -------------------------------------------------------------------------
+
+
+def test_the_change_of_root_key_works_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "ws").mkdir()
+    monkeypatch.chdir(tmp_path / "ws")
+    key = MemorySigner.generate()
+    made = create_workspace(
+        Path.cwd(), Founding("fraud", "ada", key, "development-key", development=True)
+    )
+    digest = made.store.put("fraud/data", b"kept")
+    old = made.layout.root_key.read_bytes()
+    ((_, block),) = blocks("keys-and-recovery.md", "python")
+    run(block, "keys-and-recovery.md")
+    again = open_workspace(Path.cwd(), clock=SystemClock())
+    assert again.layout.root_key.read_bytes() != old
+    assert again.store.read("fraud/data", digest, 10) == b"kept"
+
+
+# -- extend.md ------------------------------------------------------------------------------------
+
+
+def test_the_package_of_the_page_about_extending_is_found_and_its_gate_is_a_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = next(code for _, code in blocks("extend.md", "python") if "ASSESSOR" in code)
+    project, producers, case, *_ = (code for _, code in blocks("extend.md", "toml"))
+    gate = next(code for _, code in blocks("extend.md", "") if code.startswith("@id"))
+    site = tmp_path / "site"
+    _install(site, module, project)
+    monkeypatch.syspath_prepend(str(site))
+    try:
+        assessor = plugins.load("assay.assessors")["positive-share"]
+        declared = declared_facts()
+    finally:
+        sys.modules.pop("positive_share", None)
+    found = assessor.assess(_given())
+    assert found == {"rows": 3, "share": 2 / 3}
+    (fact,) = [f for f in declared if f["name"] == "positive.share"]
+    said = statement.Statement.new(
+        subject={"credit@1": canonical.digest(b"")},
+        predicate_type=statement.predicate_type(assessor.kind),
+        predicate=found,
+        project="fraud",
+        producer=assessor.producer,
+        clock=SystemClock(),
+    )
+    assert fact["predicate_type"] == said.predicateType
+    assert value_of(msgspec.convert(fact, FactDeclaration), said) == 2 / 3
+
+    folder = tmp_path / "policy"
+    policies.write_defaults(folder)
+    _append(folder / "producers.toml", producers)
+    _append(folder / "gates.cedar", gate)
+    tests = (folder / "tests.toml").read_text()
+    passing = tests.replace("[facts]\n", '[facts]\n"positive.share" = "0.2000"\n', 1)
+    (folder / "tests.toml").write_text(passing)
+    _append(folder / "tests.toml", case)
+    assert policies.check(policies.build(folder, declared)) == []
+
+
+def _append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + "\n" + text)
+
+
+def _install(site: Path, module: str, project: str) -> None:
+    """What pip would leave of the page's package."""
+    told = tomllib.loads(project)["project"]
+    (site / "positive_share").mkdir(parents=True)
+    (site / "positive_share" / "__init__.py").write_text(module)
+    info = site / f"positive_share-{told['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {told['name']}\nVersion: {told['version']}\n"
+    )
+    groups = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+        for group, points in told["entry-points"].items()
+    ]
+    (info / "entry_points.txt").write_text("".join(groups))
+
+
+def _given() -> Assessment:
+    scores = np.array([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5]])
+    return Assessment(
+        test=Rows([], [0, 1, 1], {}),
+        train=None,
+        classes=[0, 1],
+        positive=1,
+        threshold=0.5,
+        seed=0,
+        score=lambda _: scores,
+        champion=None,
+        shadow=None,
+        progress=lambda _: None,
+    )
+
+
+# -- get-started.md -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_road_of_the_first_page_leads_to_an_answer_and_the_brake_holds(tmp_path: Path) -> None:
+    repository, tools = tmp_path / "repository", tmp_path / "bin"
+    repository.mkdir()
+    tools.mkdir()
+    (tools / "assay").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m assay "$@"\n')
+    (tools / "assay").chmod(0o755)
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")},
+        "PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ASSAY_KEYS": str(tmp_path / "keys"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "ASSAY_ACTOR": "ada",
+    }
+    port = _free_port()
+    server: subprocess.Popen[bytes] | None = None
+    printed = ""
+    answers: list[int] = []
+    try:
+        for kind, code in blocks("get-started.md", "sh", "python"):
+            script = code.replace("8080", str(port))
+            if script.startswith("assay serve"):
+                server = subprocess.Popen(
+                    ["bash", "-c", f"exec {script}"], cwd=repository, env=environment
+                )
+                _wait(port, server)
+                continue
+            if script.startswith("curl"):
+                answers.append(_ask(port, repository, script))
+                continue
+            done = subprocess.run(
+                [sys.executable, "-c", script]
+                if kind == "python"
+                else ["bash", "-euo", "pipefail", "-c", script],
+                cwd=repository,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            printed += done.stdout
+            assert done.returncode == 0, done.stdout + done.stderr
+            if script.startswith("assay hold"):
+                (curl,) = [c for _, c in blocks("get-started.md", "sh") if c.startswith("curl")]
+                answers.append(_ask(port, repository, curl))
+    finally:
+        if server is not None:
+            server.terminate()
+            server.wait(30)
+    assert answers == [200, 403]
+    assert "credit-1.assay is a bundle, and it verifies" in printed
+    assert (repository / "passport-credit-1.html").is_file()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/live", timeout=1):
+                return
+        except OSError:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(0.1)
+            alive = server.poll() is None
+            assert alive, "the endpoint did not start"
+            assert time.monotonic() < until, "the endpoint did not answer"
+
+
+def _ask(port: int, repository: Path, curl: str) -> int:
+    """What the page's curl command asks, without curl; the status of the answer."""
+    body = re.search(r"-d '(.*)'", curl, re.DOTALL)
+    assert body is not None
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v2/models/credit/infer",
+        data=body[1].encode(),
+        headers={
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {(repository / 'token').read_text().strip()}",
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - ours
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
