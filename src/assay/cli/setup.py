@@ -109,7 +109,7 @@ def init(
         say("  every role of the project but approver is yours; approvers are other people")
         say("\nnext:")
         say("  git add assay.toml policy")
-        say(f"  assay actor new-key NAME        {'(each approver, on their own machine)'}")
+        say("  assay actor new-key NAME   (each approver, on their own machine)")
         say(f"  assay actor enrol NAME --key FILE --role {escape(first)}/approver")
         say("  assay data register FILE.csv")
         say("  assay model register FILE --name NAME --purpose PURPOSE --train DATASET")
