@@ -201,7 +201,7 @@ class RevokeKey(Action, frozen=True, kw_only=True):
         if [keyid for keyid in own if own[keyid].revoked is None] == [self.keyid]:
             raise Usage(
                 f"{self.keyid} is the only key that the workspace signs with",
-                remedy="make a new one first: assay keys rotate",
+                remedy="make a new one first: assay keys rotate-workspace --reason WHY",
                 code="key.last",
             )
         return workspace_target({"reason": self.reason}, "keys")

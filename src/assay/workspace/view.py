@@ -29,6 +29,8 @@ from assay.workspace.layout import Layout
 
 SNAPSHOT_FORMAT = "assay/snapshot/v1"
 _SNAPSHOT_EVERY = 64
+"""Leaves after which the state is saved again, at least: an eighth of a long ledger, so that all
+savings together cost no more than a few times the last one."""
 
 
 class Snapshot(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,7 +78,7 @@ class View:
             self.state = State()
         for leaf in self._ledger.read(self.state.size, size):
             states.fold(self.state, leaf.index, leaf.envelope)
-        if self.state.size - self._snapshot_size >= _SNAPSHOT_EVERY:
+        if self.state.size - self._snapshot_size >= max(_SNAPSHOT_EVERY, self.state.size // 8):
             self.save_snapshot()
 
     def now(self) -> str:
