@@ -93,6 +93,13 @@ def parse(data: bytes) -> onnx.ModelProto:
 
 def signature_of(model: onnx.ModelProto) -> Signature:
     """The signature of a parsed model; `Usage` when it is nested or long beyond the limits."""
+    try:
+        return _signature_of(model)
+    except TypeError as error:  # protobuf gives text that is not UTF-8 as bytes.
+        raise Usage("the ONNX model holds names that are not text", code="onnx.damaged") from error
+
+
+def _signature_of(model: onnx.ModelProto) -> Signature:
     operators: set[str] = set()
     external: list[str] = []
     has_external = False
@@ -101,11 +108,13 @@ def signature_of(model: onnx.ModelProto) -> Signature:
         nodes += len(graph.node)
         if nodes > NODE_LIMIT:
             raise Usage(f"the graph has more than {NODE_LIMIT} nodes", code="onnx.too_large")
-        operators |= {f"{n.domain}:{n.op_type}" if n.domain else n.op_type for n in graph.node}
+        operators |= {_operator(node) for node in graph.node}
         for tensor in _tensors(graph):
             if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
                 has_external = True
-                external += [e.value[:200] for e in tensor.external_data if e.key == "location"]
+                external += [
+                    str(e.value)[:200] for e in tensor.external_data if e.key == "location"
+                ]
     given = {tensor.name for tensor in model.graph.initializer}
     metadata = [p.value for p in model.metadata_props if p.key == schemas.METADATA_KEY]
     if len(metadata) > 1:
@@ -114,13 +123,13 @@ def signature_of(model: onnx.ModelProto) -> Signature:
         inputs=[_info(value) for value in model.graph.input if value.name not in given],
         outputs=[_info(value) for value in model.graph.output],
         operators=sorted(operators),
-        opset={entry.domain: entry.version for entry in model.opset_import},
+        opset={_text(entry.domain): entry.version for entry in model.opset_import},
         external_data=has_external,
         external_paths=external[:100],
         functions=len(model.functions),
         training=bool(model.training_info),
         nodes=nodes,
-        schema="".join(metadata),
+        schema="".join(metadata),  # Not text: a TypeError too.
     )
 
 
@@ -155,6 +164,17 @@ def violations(signature: Signature) -> Iterator[tuple[str, str, str]]:
         yield "carries training steps", "which serving does not need", "onnx.training"
 
 
+def _operator(node: onnx.NodeProto) -> str:
+    domain, op_type = _text(node.domain), _text(node.op_type)
+    return f"{domain}:{op_type}" if domain else op_type
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a name is not text")
+    return value
+
+
 def _domain(operator: str) -> str:
     return operator.rpartition(":")[0]
 
@@ -185,6 +205,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _info(value: Any) -> TensorInfo:
+    _text(value.name)
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
         return TensorInfo(value.name, kind or "unknown", None)

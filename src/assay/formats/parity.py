@@ -8,7 +8,7 @@ class otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -16,8 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import Usage
 
+if TYPE_CHECKING:
+    from assay.formats.predictor import Prediction
+
 WORST_DIFFERENCE = 1e12
 """Stands for a difference that is not a number: one side answered and the other did not."""
+
+
+_TIE = 1e-5
+"""Probabilities closer than this may give either label."""
 
 
 class CaseParity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,12 +144,25 @@ def measure(payload: bytes) -> bytes:
     return msgspec.json.encode(
         parity(
             converted.original,
-            prediction.scores,
+            _answered(prediction, converted.classes),
             request.threshold,
             cases=converted.cases,
             refused=converted.refused,
         )
     )
+
+
+def _answered(prediction: Prediction, classes: Sequence[int | str]) -> NDArray[np.float64]:
+    """The scores; a row whose label contradicts its own probabilities counts as not answered."""
+    scores = prediction.scores.copy()
+    if prediction.probabilities is None or scores.shape[1] != len(classes):
+        return scores
+    ordered = np.sort(scores, axis=1)
+    clear = ordered[:, -1] - ordered[:, -2] > _TIE if len(classes) > 1 else np.array(True)
+    likely = [str(classes[index]) for index in scores.argmax(axis=1)]
+    said = [str(label) for label in prediction.labels.tolist()]
+    scores[clear & (np.array(likely) != np.array(said))] = np.nan
+    return scores
 
 
 def encode_request(converted: bytes, threshold: float) -> bytes:

@@ -187,12 +187,19 @@ class Predictor:
 
 def _column(feature: Feature, values: Sequence[Any] | Array) -> Array:
     """One column as the graph takes it: float32, or strings; `Usage` for anything else."""
-    array = np.asarray(values) if feature.dtype == "float" else np.array(values, dtype=object)
+    array = _array(feature.name, values, object if feature.dtype == "string" else None)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
         raise _mistyped(feature.name, "one value for each row", "rows of several values")
     return _numbers(feature, array) if feature.dtype == "float" else _strings(feature, array)
+
+
+def _array(name: str, values: Sequence[Any] | Array, dtype: type | None) -> Array:
+    try:
+        return np.asarray(values, dtype=dtype)
+    except (ValueError, TypeError, OverflowError) as error:  # Lists of different lengths in it.
+        raise _mistyped(name, "one value for each row", "rows of different lengths") from error
 
 
 def _numbers(feature: Feature, array: Array) -> Array:
@@ -248,7 +255,7 @@ def _foreign(given: TensorInfo, values: Sequence[Any] | Array) -> Array:
     wanted = _DTYPES.get(given.dtype)
     if wanted is None:
         raise Usage(f"input {given.name!r} has the type {given.dtype}", code="input.type")
-    array = np.asarray(values)
+    array = _array(given.name, values, None)
     kinds = {"float": "fiub", "double": "fiub", "int64": "iu", "int32": "iu", "bool": "b"}
     if array.dtype.kind not in kinds.get(given.dtype, "U"):
         raise _mistyped(given.name, given.dtype, str(array.dtype))
@@ -265,9 +272,13 @@ def _foreign(given: TensorInfo, values: Sequence[Any] | Array) -> Array:
         )
     if given.dtype == "string":
         return array.astype(object)
-    if given.dtype in ("int32",) and (np.abs(array) > np.iinfo(np.int32).max).any():
-        raise Usage(f"input {given.name!r} is beyond int32", code="input.range")
-    return array.astype(wanted)
+    with np.errstate(over="ignore"):
+        narrow = array.astype(wanted)
+    if array.dtype.kind in "iuf" and array.size:
+        lost = narrow.dtype.kind == "i" and (narrow != array).any()
+        if lost or (np.isinf(narrow) & ~np.isinf(array)).any():
+            raise Usage(f"input {given.name!r} is beyond {given.dtype}", code="input.range")
+    return narrow
 
 
 def _outputs(outputs: list[TensorInfo]) -> tuple[str | None, str | None]:

@@ -80,8 +80,10 @@ def _spread(columns: Sequence[Column], name: str) -> list[float]:
 
 
 def _by_column(found: Sequence[tuple[str, float]]) -> dict[str, list[float]]:
+    """Thresholds by column; few ones several times, as in one row a split may decide nothing."""
     chosen: dict[str, list[float]] = {}
-    for name, threshold in list(found)[:: max(1, len(found) // SPLITS)][:SPLITS]:
+    some = list(found)[:: max(1, len(found) // SPLITS)][:SPLITS]
+    for name, threshold in some * min(ROWS_A_COLUMN, max(1, SPLITS // max(1, len(some)))):
         chosen.setdefault(name, []).append(threshold)
     return chosen
 

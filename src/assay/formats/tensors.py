@@ -93,7 +93,8 @@ def _check_layout(tensors: dict[str, Tensor], room: int) -> None:
             raise _wrong(f"tensor {name!r} has the unknown type {tensor.dtype[:20]!r}")
         count = 1
         for dimension in tensor.shape:
-            if not 0 <= dimension <= room * 8 + 1 or len(tensor.shape) > 64:
+            # Beside a dimension of 0 the others may be larger than the file.
+            if not 0 <= dimension < 1 << 63 or len(tensor.shape) > 64:
                 raise _wrong(f"tensor {name!r} has an impossible shape")
             count *= dimension
         first, last = tensor.data_offsets

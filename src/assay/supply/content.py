@@ -231,6 +231,8 @@ def _scan_onnx(data: bytes, where: str, report: Report) -> str:
             report.add(code, "unknown", where, 0, f"the model {broken}, {rule}")
     except Usage as error:
         report.add("onnx", "unreadable", where, 0, error.message)
+    except Exception as error:  # A native parser: whatever it raises, the file is not read.
+        report.add("onnx", "unreadable", where, 0, f"cannot be read ({type(error).__name__})")
     return "onnx"
 
 
