@@ -110,6 +110,7 @@ class Story:
         *,
         project: str = "fraud",
         about: dict[str, bytes] | None = None,
+        accepted: bool = True,
     ) -> Entry:
         """Add a leaf; `kind` may be a whole predicate type, `about` is names and contents."""
         self._clock.advance(timedelta(seconds=1))
@@ -123,7 +124,7 @@ class Story:
             clock=self._clock,
         )
         envelope = canonical.digest(f"{leaf} {kind}".encode())
-        self.entries.append(Entry(leaf, project, envelope, statement))
+        self.entries.append(Entry(leaf, project, envelope, statement, accepted))
         return self.entries[-1]
 
     def register(self, version: str, served: bytes = b"onnx", *, project: str = "fraud") -> Entry:
@@ -141,6 +142,10 @@ class Story:
             about={f"credit@{version}": served},
         )
 
+    def dataset(self, name: str, content: bytes = b"rows", **more: Any) -> Entry:
+        predicate = {"name": name, "content": canonical.digest(content), "owner": "ada"}
+        return self.say("dataset", {**predicate, "details": {}, **more})
+
     def decide(self, *, allowed: bool = True, durability: str = "before", **more: Any) -> Entry:
         return self.say(
             "decision",
@@ -149,6 +154,7 @@ class Story:
                 "actor": "ada",
                 "allowed": allowed,
                 "durability": durability,
+                "request": {},
                 "reasons": [] if allowed else [{"gate": "quality.lift"}],
                 "bundle": canonical.digest(b"bundle"),
                 **more,

@@ -186,7 +186,7 @@ def test_several_processes_may_open_and_index_at_once(url: str, story: Any) -> N
             try:
                 catalog = Catalog.open(url)
                 for entry in story.entries:
-                    catalog.index(entry.leaf, entry.project, entry.envelope, entry.statement)
+                    catalog.index(entry)
                 status = 0
             except BaseException as error:
                 os.write(2, f"{type(error).__name__}: {error}\n".encode())

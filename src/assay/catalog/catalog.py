@@ -55,12 +55,17 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A leaf to index; `statement` is None where the leaf's key ring was destroyed."""
+    """A leaf to index; `statement` is None where the leaf's key ring was destroyed.
+
+    `accepted` says whether the fold of the ledger accepted it (its index is not in
+    `State.rejected`): what was rejected is listed as a statement, and changes no other row.
+    """
 
     leaf: int
     project: str
     envelope: str
     statement: Statement | None
+    accepted: bool
 
 
 class Catalog:
@@ -127,16 +132,15 @@ class Catalog:
         with self._reading() as connection:
             return _position(connection)
 
-    def index(
-        self, leaf_index: int, project: str, envelope_digest: str, statement: Statement | None
-    ) -> None:
+    def index(self, entry: Entry) -> None:
         """Index one leaf; doing it again changes nothing.
 
-        `project` is the one whose ring seals the leaf: it decides who sees the row, whatever the
-        statement's header claims.  Raises `Conflict` for a gap and `Corrupt` when the catalog holds
-        another statement at this index.
+        Its project is the one whose ring seals the leaf: it decides who sees the statement,
+        whatever the header claims.  What the fold made of it is filed where the fold files it.
+        Raises `Conflict` for a gap and `Corrupt` when the catalog holds another statement at this
+        index.
         """
-        self.index_all([Entry(leaf_index, project, envelope_digest, statement)])
+        self.index_all([entry])
 
     def index_all(self, entries: Iterable[Entry]) -> None:
         """`index` for many, a few hundred in each transaction; an error keeps those before it."""
@@ -149,6 +153,7 @@ class Catalog:
         position = _position(connection)
         known = _envelopes(connection, [entry.leaf for entry in batch if entry.leaf < position])
         fresh: list[derive.Leaf] = []
+        accepted: list[derive.Leaf] = []
         for entry in batch:
             if entry.leaf > position:
                 raise Conflict(
@@ -162,6 +167,8 @@ class Catalog:
                 if entry.statement is not None:
                     leaf = derive.Leaf(entry.leaf, entry.project, entry.envelope, entry.statement)
                     fresh.append(leaf)
+                    if entry.accepted:
+                        accepted.append(leaf)
             elif known.get(entry.leaf, entry.envelope) != entry.envelope:
                 raise Corrupt(
                     f"the catalog holds another statement at leaf {entry.leaf} than the ledger",
@@ -173,7 +180,7 @@ class Catalog:
         connection.execute(insert(schema.statements), [_statement_row(leaf) for leaf in fresh])
         if named := [row for leaf in fresh for row in _subject_rows(leaf)]:
             connection.execute(insert(schema.subjects), named)
-        for leaf in fresh:
+        for leaf in accepted:
             for change in derive.derive(kind_of(leaf.statement), leaf):
                 self._apply(connection, change)
         return self._move(connection, position)
@@ -186,7 +193,7 @@ class Catalog:
             where = and_(*(change.table.c[name] == value for name, value in change.key.items()))
             connection.execute(update_rows(change.table).where(where).values(change.values))
             return
-        row = self._upsert(change.table).values({**change.key, **change.values})
+        row = self._upsert(change.table).values({**change.key, **change.first, **change.values})
         if change.how == "put":
             row = row.on_conflict_do_update(index_elements=list(change.key), set_=change.values)
         else:
@@ -364,7 +371,7 @@ def _statement_row(leaf: derive.Leaf) -> dict[str, Any]:
         "leaf": leaf.index,
         "envelope": leaf.envelope,
         "id": statement.header.id,
-        "project": leaf.project,
+        "project": leaf.ring,
         "kind": kind_of(statement),
         "predicate_type": statement.predicateType,
         "producer": statement.header.producer,
@@ -386,7 +393,7 @@ def _subject_rows(leaf: derive.Leaf) -> Iterator[dict[str, Any]]:
         yield {
             "leaf": leaf.index,
             "ordinal": ordinal,
-            "project": leaf.project,
+            "project": leaf.ring,
             "name": name,
             "digest": digest,
         }

@@ -25,9 +25,9 @@ from sqlalchemy import (
 HEAD = "0001"
 """The newest migration.  Opening compares it before loading Alembic."""
 
-LONGEST_KEY = 160
-"""Characters in an indexed text.  PostgreSQL refuses an index row over 2,704 bytes: three of these
-at four bytes each, and a project's name, have to fit."""
+LONGEST_KEY = 200
+"""Characters in an indexed text: an actor's id has as many.  PostgreSQL refuses an index row over
+2,704 bytes: three of these at four bytes each have to fit."""
 
 LONGEST = 2000
 """Characters in any other text."""
@@ -160,10 +160,11 @@ approvals = Table(
 decisions = Table(
     "decisions",
     metadata,
-    *_keys("project", "id", primary_key=True),
+    _leaf(primary_key=True),
+    *_keys("project", "id"),
     *_texts("action", "actor", "subject", "bundle", "status", "issued"),
     _json("reasons"),
     _flag("allowed"),
-    _leaf(),
     Index("decisions_by_leaf", "project", "leaf"),
+    Index("decisions_by_id", "project", "id"),
 )

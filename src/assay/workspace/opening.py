@@ -24,7 +24,7 @@ from assay.evidence import trust
 from assay.evidence.facts import FactDeclaration, TrustedProducer
 from assay.evidence.ledger import CheckpointMemory, Entry, Ledger
 from assay.evidence.signers import FileSigner, Signer
-from assay.evidence.state import WORKSPACE
+from assay.evidence.state import WORKSPACE, State, fold
 from assay.evidence.statement import Statement, predicate_type
 from assay.evidence.trust import Root
 from assay.policy import bundle as policies
@@ -383,18 +383,32 @@ def open_catalog(workspace: Workspace, progress: Callable[[int], None] | None = 
     """
     from assay.catalog.catalog import Catalog
 
-    workspace.ledger.refresh()
+    state = workspace.view.follow()
     catalog = Catalog.open(workspace.layout.catalog_url)
-    fill(catalog, workspace.ledger, progress)
+    fill(catalog, workspace.ledger, progress, state)
     return catalog
 
 
-def fill(catalog: Catalog, ledger: Ledger, progress: Callable[[int], None] | None = None) -> None:
-    """Index every leaf that a catalog does not have yet."""
+def fill(
+    catalog: Catalog,
+    ledger: Ledger,
+    progress: Callable[[int], None] | None = None,
+    state: State | None = None,
+) -> None:
+    """Index every leaf up to `state` that a catalog does not have yet.
+
+    Without a state the whole ledger is folded anew, so that what is made from it, or compared with
+    it, rests on nothing that was kept.
+    """
     from assay.catalog.catalog import Entry as Row
 
+    if state is None:
+        state = State()
+        for leaf in ledger.read(0, ledger.checkpoint.size):
+            fold(state, leaf.index, leaf.envelope)
+    size, rejected = state.size, {index for index, _ in state.rejected}
+
     def rows() -> Any:
-        size = ledger.checkpoint.size
         for leaf in ledger.read(catalog.position(), size):
             statement, digest = None, ""
             if leaf.envelope is not None:
@@ -405,7 +419,7 @@ def fill(catalog: Catalog, ledger: Ledger, progress: Callable[[int], None] | Non
                     digest = canonical.digest(leaf.envelope)
             if progress is not None:
                 progress(leaf.index)
-            yield Row(leaf.index, leaf.project, digest, statement)
+            yield Row(leaf.index, leaf.project, digest, statement, leaf.index not in rejected)
 
-    if catalog.position() < ledger.checkpoint.size:
+    if catalog.position() < size:
         catalog.index_all(rows())

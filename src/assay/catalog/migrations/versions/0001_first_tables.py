@@ -92,10 +92,11 @@ def upgrade() -> None:
     op.create_index("approvals_by_version", "approvals", ["project", "name", "version"])
     op.create_table(
         "decisions",
+        _number("leaf"),
         *_texts("project", "id", "action", "actor", "subject", "bundle", "reasons", "status"),
         *_texts("issued"),
         *_flags("allowed"),
-        _number("leaf"),
-        sa.PrimaryKeyConstraint("project", "id"),
+        sa.PrimaryKeyConstraint("leaf"),
     )
     op.create_index("decisions_by_leaf", "decisions", ["project", "leaf"])
+    op.create_index("decisions_by_id", "decisions", ["project", "id"])
