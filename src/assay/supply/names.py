@@ -1,9 +1,11 @@
 """The names that real models reach, module by module, with the uses that a pickle makes of each.
 
 Taken from pickles, in all protocols, of every estimator of scikit-learn 1.9 and of XGBoost 3.2 and
-LightGBM 4.7, fitted; from numpy 2.4 and 1.26, joblib 1.6 and PyTorch state dicts.  The test that
-fits them all again fails when a name is missing here.  `assay.supply.allowed` says what the letters
-mean and why each kind of name is harmless; a name without a letter is one that is constructed.
+LightGBM 4.7, fitted, with numpy 2.4 and joblib 1.6.  The test that fits them all again fails when a
+name is missing here.  Added by hand from the libraries' sources: further losses, distances, scoring
+functions, numpy functions and sparse matrices of the same kinds, and PyTorch's state dicts.
+`assay.supply.allowed` says what the letters mean and why each kind of name is harmless; a name
+without a slash is one that is constructed.
 """
 
 TABLE = """
