@@ -3,7 +3,9 @@ package in extend.md and the change of root key in keys-and-recovery.md."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -21,7 +23,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import rfc8785
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from assay import canonical, plugins
 from assay.actions.administration import CreateProject, DestroyRing, Examine, RotateRing
@@ -34,6 +41,7 @@ from assay.evidence.signers import MemorySigner
 from assay.evidence.state import kind_of
 from assay.plugins import Assessment, Rows
 from assay.policy import bundle as policies
+from assay.store import generate_recovery
 from assay.workspace.credentials import Person
 from assay.workspace.door import Workspace
 from assay.workspace.opening import (
@@ -139,6 +147,55 @@ def test_the_documented_reader_checks_the_ledger(
         }
         assert reader["root_of"](carried, size) == expected
         assert reader["verify_envelope"](envelope, keys)["_type"] == statement.TYPE
+
+
+def test_the_documented_layout_of_a_segment_opens_every_envelope(
+    workspace: tuple[Workspace, Person], reader: dict[str, Any]
+) -> None:
+    made, _ = workspace
+    layout, root = made.layout, trusted_root(made.layout)
+    key = load_der_public_key(canonical.unb64(root.ledger_key.spki, what="key"))
+    assert isinstance(key, Ed25519PublicKey)
+    magic = b"assay/segment/v1\n"
+    seen: dict[int, bytes] = {}
+    for path in sorted(layout.ledger.glob("sealed/**/*.seg")):
+        data = path.read_bytes()
+        assert data.startswith(magic)
+        body, signature = data[:-64], data[-64:]
+        digest = hashlib.sha256(body).digest()
+        key.verify(signature, magic + root.origin.encode() + b"\n" + digest)
+        end = 21 + int.from_bytes(data[17:21], "big")
+        header = msgspec.msgpack.decode(data[21:end])
+        assert path.name == f"{header['first']}-{len(header['owners'])}.seg"
+        for project, length in zip(header["projects"], header["sections"], strict=True):
+            ring = reader["Ring"](layout.rings / project / "evidence.ring", layout.root_key)
+            opened = msgspec.msgpack.decode(ring.open(data[end : end + length], "evidence"))
+            end += length
+            assert opened["format"] == "assay/segment-section/v1"
+            for index, nonce, sealed in opened["entries"]:
+                at = 32 * (index - header["first"])
+                commitment = header["commitments"][at : at + 32]
+                assert hashlib.sha256(nonce + sealed).digest() == commitment
+                seen[index] = sealed
+    read = {leaf.index: leaf.envelope for leaf in made.ledger.read(0, made.ledger.checkpoint.size)}
+    assert seen == read
+
+
+def test_the_documented_backup_opens_with_the_recovery_secret(
+    workspace: tuple[Workspace, Person], reader: dict[str, Any]
+) -> None:
+    made, _ = workspace
+    secret, recipient = generate_recovery()
+    backup = json.loads(made.store.rings.backup(recipient))
+    plain = base64.b32decode("".join(secret.removeprefix("ASSAY-RECOVERY-1-").split("-")))
+    assert plain[32:] == hashlib.sha256(plain[:32]).digest()[:3]
+    private = X25519PrivateKey.from_private_bytes(plain[:32])
+    suite = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+    (entry,) = [entry for entry in backup["entries"] if entry["ring"] == "fraud/data"]
+    info = rfc8785.dumps(["assay/ring-backup/v1", recipient, entry["ring"], entry["id"]])
+    holds = json.loads(suite.decrypt(base64.b64decode(entry["sealed"]), private, info=info))
+    ring = reader["Ring"](made.layout.rings / "fraud" / "data.ring", made.layout.root_key)
+    assert [base64.b64decode(key) for key in holds["keys"]["generations"]] == ring.keys
 
 
 def _described_kinds() -> dict[str, str]:
