@@ -214,6 +214,23 @@ def killed_at(number: int) -> Generator[list[str]]:
 
 
 @contextlib.contextmanager
+def killed_at_point(number: int) -> Generator[list[str]]:
+    """Kill the process at the `number`-th crash point passed."""
+    passed: list[str] = []
+
+    def count(name: str) -> None:
+        if len(passed) == number:
+            raise Killed(name)
+        passed.append(name)
+
+    files.failpoint = count
+    try:
+        yield passed
+    finally:
+        files.failpoint = None
+
+
+@contextlib.contextmanager
 def at_point(name: str, happening: Any) -> Generator[None]:
     """Do something the first time that a crash point is passed."""
     waiting = [happening]
@@ -251,11 +268,11 @@ def write_table(path: Path, rows: Sequence[Sequence[float]]) -> Path:
     return path
 
 
-def dataset(repo: Path, name: str, project: str = "alpha") -> RegisterDataset:
+def dataset(repo: Path, name: str, project: str = "alpha", *, file: str = "") -> RegisterDataset:
     return RegisterDataset(
         project=project,
         dataset=name,
-        path=str(repo / f"{name}.csv"),
+        path=str(repo / (file or f"{name}.csv")),
         owner="risk",
         origin="made for tests",
         licence="CC0",
@@ -321,6 +338,8 @@ def build(base: Path, environment: pytest.MonkeyPatch) -> Town:
     joblib.dump(fitted, repo / "model.joblib")
     value = town.do("eve", model(repo))
     assert value["served"], value["details"]
+    onnx = ws.store.read("alpha/models", value["served"], 1 << 20)
+    (repo / "model.onnx").write_bytes(onnx)
     town.do("bea", model(repo, "secretive", "beta", test="", description="beta only"))
     assess = AssessModel(project="alpha", model="score", version="1", data="test", train="train")
     town.do("eve", assess)

@@ -134,7 +134,12 @@ def create_workspace(base: Path, founding: Founding, *, clock: Clock | None = No
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if not path.is_dir())
+    """Every file in a folder, but what an interrupted write of `UNFINISHED` itself left."""
+    return (
+        path
+        for path in folder.rglob("*")
+        if not path.is_dir() and not path.match(f".{UNFINISHED}.*.tmp")
+    )
 
 
 def _write_policy(layout: Layout) -> None:
