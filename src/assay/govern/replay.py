@@ -22,6 +22,9 @@ from assay.policy import vocabulary as cedar
 from assay.policy.bundle import Bundle
 from assay.policy.engine import Engine, Request
 
+BY_KEY = "signed by a personal key"
+BY_TOKEN = "asked with a token"  # noqa: S105 - words for a report
+
 
 class Policy(msgspec.Struct, frozen=True):
     """A policy bundle and its engine."""
@@ -71,6 +74,7 @@ def replay(
     found = folded.versions.get(f"{project}/{asked['params']['model']}@{_number(folded, asked)}")
     if found is None:
         _wrong(where, "it is about a version that was not registered before")
+    _same_question(where, decision, request, found)
     _same_context(where, decision, earlier, folded, policy.bundle, request, found)
     _same_entities(where, predicate["actor"], folded, policy.bundle, request, found)
     return Replayed(
@@ -81,8 +85,49 @@ def replay(
         stage=str(request.context["stage"]["__entity"]["id"]),
         gates=gates,
         issued=decision.statement.header.issued,
-        asked_by=_asked_by(where, predicate, folded, decision.index),
+        asked_by=asked_by(decision, folded),
     )
+
+
+def _same_question(where: str, decision: Evidence, request: Request, found: VersionState) -> None:
+    """What policy was asked is what the person asked for."""
+    predicate = decision.statement.predicate
+    asked, params = predicate["request"], predicate["request"]["params"]
+    answered = (
+        request.principal,
+        request.action,
+        request.resource,
+        request.context["stage"],
+        request.context["region"],
+        request.context["now"],
+    )
+    wanted = (
+        cedar.actor_uid(predicate["actor"]),
+        cedar.uid("Action", asked["action"]),
+        cedar.model_version_uid(found.project, found.name, found.version),
+        cedar.stage(params["stage"]),
+        params["region"],
+        cedar.datetime(asked["issued"]),
+    )
+    if answered != wanted:
+        _wrong(where, "policy was asked something else than the request says")
+
+
+def check_deed(deed: Evidence, decisions: Mapping[str, Evidence]) -> None:
+    """Raise `Verification` when a release did something else than was decided."""
+    told = deed.statement.predicate
+    decision = decisions.get(str(told.get("decision")))
+    if kind_of(deed.statement) not in ("alias", "endpoint") or decision is None:
+        return
+    request = msgspec.convert(decision.statement.predicate["cedar"], Request)
+    project = deed.statement.header.project
+    uid = cedar.model_version_uid(project, told["name"], told["version"])
+    stage = told["alias"] if kind_of(deed.statement) == "alias" else told["stage"]
+    done = (uid, cedar.stage(stage), told["region"], told.get("model", told["name"]))
+    decided = (request.resource, request.context["stage"], request.context["region"], told["name"])
+    if done != decided:
+        where = f"leaf {deed.index} ({kind_of(deed.statement)})"
+        _wrong(where, f"it is not what the decision at leaf {decision.index} allowed")
 
 
 def ended(decision: Evidence, replayed: Replayed, leaves: Sequence[Evidence]) -> Replayed:
@@ -175,28 +220,41 @@ def _same_entities(
     shown = [entity for entity in request.entities if entity["uid"]["id"] == actor]
     roles = {parent["id"] for entity in shown for parent in entity["parents"]}
     inside = {role for role in roles if role.startswith((f"{found.project}/", "_"))}
-    if len(shown) != 1 or inside != set(here) or shown[0]["attrs"]["disabled"] != held.disabled:
-        _wrong(where, "policy was shown other roles of the person than the ledger has")
+    told = [
+        (attrs["kind"], attrs["disabled"], attrs["identity_level"])
+        for attrs in (entity["attrs"] for entity in shown)
+    ]
+    if inside != set(here) or told != [(held.kind, held.disabled, held.level)]:
+        _wrong(where, "policy was shown another person, or other roles, than the ledger has")
 
 
-def _asked_by(where: str, predicate: dict[str, Any], folded: State, index: int) -> str:
-    """Check the signature of whoever asked over what they asked."""
+def asked_by(decision: Evidence, folded: State) -> str:
+    """How it is known who asked; raises `Verification` when they did not ask for this."""
+    predicate, header = decision.statement.predicate, decision.statement.header
+    where = f"leaf {decision.index} ({predicate['action']})"
     request = dict(predicate["request"])
     proof = request.pop("proof")
+    named = (request["workspace"], request["id"], request["project"], request["action"])
+    if named != (folded.workspace, header.id, header.project, predicate["action"]):
+        _wrong(where, "the request in it is for something else")
     if "keyid" not in proof:
-        return "asked with a token"
+        return BY_TOKEN
     key = folded.key(proof["keyid"])
-    if key is None or folded.actor_of_key(proof["keyid"], index) != predicate["actor"]:
+    if key is None or folded.actor_of_key(proof["keyid"], decision.index) != predicate["actor"]:
         _wrong(where, "it is signed by a key that was not the person's")
     body = canonical.encode({"format": REQUEST_FORMAT, **request})
     try:
         key.public.verify(canonical.unb64(proof["sig"], what="request signature"), body)
     except AssayError as error:
         _wrong(where, f"the person did not sign this request: {error.message}")
-    return "signed by a personal key"
+    return BY_KEY
+
+
+def is_decision(item: Evidence) -> bool:
+    """Whether a statement is a decision."""
+    return kind_of(item.statement) == "decision"
 
 
 def is_release(item: Evidence) -> bool:
     """Whether a statement is a decision that `replay` asks again."""
-    decided = kind_of(item.statement) == "decision"
-    return decided and item.statement.predicate.get("action") in ("promote", "deploy")
+    return is_decision(item) and item.statement.predicate.get("action") in ("promote", "deploy")

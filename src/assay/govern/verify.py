@@ -7,8 +7,9 @@ In this order, so that what is wrong is named as closely as possible:
 3. every leaf: its commitment to nonce and envelope, and its inclusion in the checkpoint's tree;
 4. every envelope's signatures, by keys that were enrolled, and not revoked, at that leaf;
 5. every change of state: entitled by an allowed decision in the bundle;
-6. every promotion and deployment: asked again (see `replay`);
-7. the exporter's signature over the whole file.
+6. every decision: that who asked signed this very request, where they hold a key;
+7. every promotion and deployment: asked again (see `replay`), and done as it was decided;
+8. the exporter's signature over the whole file.
 
 A bundle proves what happened *as of its checkpoint*.  That nothing happened since, or that a
 statement was not left out, only the ledger itself can tell: `Report.limits` says so.
@@ -17,8 +18,10 @@ statement was not left out, only the ledger itself can tell: `Report.limits` say
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -32,10 +35,23 @@ from assay.evidence.ledger import leaf_bytes
 from assay.evidence.notes import Checkpoint
 from assay.evidence.state import State
 from assay.govern.bundle import Bundle, BundleLeaf, read
-from assay.govern.replay import Policy, Replayed, ended, is_release, replay
+from assay.govern.replay import (
+    BY_KEY,
+    BY_TOKEN,
+    Policy,
+    Replayed,
+    asked_by,
+    check_deed,
+    ended,
+    is_decision,
+    is_release,
+    replay,
+)
 from assay.policy.bundle import Bundle as PolicyBundle
 from assay.policy.engine import Engine
 from assay.types import Digest
+
+_T = TypeVar("_T")
 
 LIMITS = (
     "A revocation or a finding after this checkpoint cannot show in this file.",
@@ -56,6 +72,7 @@ class Report(msgspec.Struct, frozen=True):
     """Whether the trust root was compared with a digest known beforehand."""
     checks: list[str]
     revoked: bool
+    held: bool
     stage: str
     decisions: list[Replayed]
     limits: tuple[str, ...]
@@ -83,11 +100,17 @@ def verify(data: bytes, *, now: datetime, pinned: Digest | None = None) -> Repor
     policies = _policies(body.policies)
     folded = State()
     leaves: list[Evidence] = []
+    asked = Counter[str]()
     replayed: list[tuple[Evidence, Replayed]] = []
     for item in body.leaves:
         leaf = _leaf(item, folded, checkpoint)
+        if is_decision(leaf):
+            asked[_complete(leaf, lambda leaf=leaf: asked_by(leaf, folded))] += 1
         if is_release(leaf):
-            replayed.append((leaf, _replayed(leaf, leaves, folded, policies)))
+            again = _complete(leaf, lambda leaf=leaf: replay(leaf, leaves, folded, policies))
+            replayed.append((leaf, again))
+        released = {decided.statement.header.id: decided for decided, _ in replayed}
+        _complete(leaf, lambda leaf=leaf, released=released: check_deed(leaf, released))
         leaves.append(leaf)
     decisions = [ended(leaf, again, leaves) for leaf, again in replayed]
     if not leaves or leaves[0].index != 0:
@@ -100,6 +123,10 @@ def verify(data: bytes, *, now: datetime, pinned: Digest | None = None) -> Repor
             code="bundle.genesis",
         )
     checks.append(f"{len(leaves)} leaves: commitments, inclusion proofs and signatures")
+    checks.append(
+        f"{asked.total()} decisions: who asked ({asked[BY_KEY]} {BY_KEY}, "
+        f"{asked[BY_TOKEN]} {BY_TOKEN})"
+    )
     checks.append(
         f"{len(decisions)} promotion and deployment decisions asked again of the policy of their "
         "time, over facts, approvals and roles computed anew"
@@ -179,14 +206,13 @@ def _policies(documents: dict[str, Any]) -> dict[str, Policy]:
     return found
 
 
-def _replayed(
-    leaf: Evidence, earlier: list[Evidence], folded: State, policies: dict[str, Policy]
-) -> Replayed:
+def _complete(leaf: Evidence, check: Callable[[], _T]) -> _T:
+    """What a check finds in a statement; a field that is missing or of another type fails it."""
     try:
-        return replay(leaf, earlier, folded, policies)
+        return check()
     except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise Verification(
-            f"leaf {leaf.index}: the decision is not complete ({type(error).__name__}: {error})",
+            f"leaf {leaf.index}: the statement is not complete ({type(error).__name__}: {error})",
             code="replay",
         ) from error
 
@@ -220,6 +246,7 @@ def _report(
         pinned=pinned,
         checks=checks,
         revoked=version.revoked,
+        held=version.hold,
         stage=version.stage,
         decisions=decisions,
         limits=LIMITS
