@@ -251,12 +251,29 @@ def test_a_later_version_of_a_statement_that_is_known_changes_nothing(
     story: Any, kind: str
 ) -> None:
     every: dict[str, Any] = {
-        **{"name": "credit", "version": "1", "alias": "a", "stage": "production"},
-        **{"actor": "eve", "kind": "person", "level": "x", "disabled": False, "keys": []},
-        **{"author": "eve", "owner": "eve", "held": True, "subject": "model", "details": {}},
-        **{"action": "promote", "allowed": True, "durability": "before", "request": {}},
-        **{"content": canonical.digest(b"c"), "artifact": canonical.digest(b"a")},
-        **{"admin": {"id": "eve", "level": "x"}, "decision": "x", "status": "done"},
+        "name": "credit",
+        "version": "1",
+        "alias": "a",
+        "stage": "production",
+        "actor": "eve",
+        "kind": "person",
+        "level": "x",
+        "disabled": False,
+        "keys": [],
+        "author": "eve",
+        "owner": "eve",
+        "held": True,
+        "subject": "model",
+        "details": {},
+        "action": "promote",
+        "allowed": True,
+        "durability": "before",
+        "request": {},
+        "content": canonical.digest(b"c"),
+        "artifact": canonical.digest(b"a"),
+        "admin": {"id": "eve", "level": "x"},
+        "decision": "x",
+        "status": "done",
     }
     story.say(f"https://assay.dev/evidence/{kind}/v2", every)
     catalog = Catalog.open("sqlite://")
