@@ -25,6 +25,7 @@ from assay.assess.intervals import (
 # (1988), as complete cases; the figures are those that SAS/STAT's PROC LOGISTIC prints for them
 # (User's Guide, "Comparing Receiver Operating Characteristic Curves").
 OVARIAN = np.array(
+    # Six to a line, as printed: a table is checked by eye.
     """
     3.0 5.8 10 0  3.2 6.3 5 1  3.9 6.8 3 1  2.8 4.8 6 0  3.2 5.8 3 1  0.9 4.0 5 0  2.5 5.7 8 0
     1.6 5.6 5 1  3.8 5.7 5 1  3.7 6.7 6 1  3.2 5.4 4 1  3.8 6.6 6 1  4.1 6.6 5 1  3.6 5.7 5 1
@@ -33,7 +34,7 @@ OVARIAN = np.array(
     3.2 5.1 5 1  2.6 4.7 6 1  3.3 6.8 6 0  1.7 4.0 7 0  3.7 6.1 5 1  3.3 6.3 7 1  4.2 7.7 6 1
     3.5 6.2 5 1  2.9 5.7 9 0  2.1 4.8 7 1  2.8 6.2 8 0  4.0 7.0 7 1  3.3 5.7 6 1  3.7 6.9 5 1
     3.6 6.6 5 1
-    """.split(),
+    """.split(),  # noqa: SIM905
     dtype=float,
 ).reshape(-1, 4)
 OUTCOME = OVARIAN[:, 3] == 1

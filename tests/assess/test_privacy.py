@@ -158,5 +158,9 @@ def test_too_few_rows_are_refused() -> None:
             privacy(rows, y, member, scorer)
     with pytest.raises(Usage, match="reference model scores"):
         privacy(
-            rows, y, np.arange(60) < 30, scorer, train=lambda *_: lambda asked: np.full((3, 3), 0.1)
+            rows,
+            y,
+            np.arange(60) < 30,
+            scorer,
+            train=lambda *_: lambda _asked: np.full((3, 3), 0.1),
         )

@@ -13,7 +13,8 @@ import pytest
 from assay.canonical import digest
 from assay.clock import FixedClock
 from assay.errors import Conflict, Corrupt, NotFound, Unavailable, Usage, Verification
-from assay.store import LocalKeyService, RingSealer, Rings, generate_recovery, ringfilefrom assay.store.ringfile import names_in
+from assay.store import LocalKeyService, Rings, RingSealer, generate_recovery, ringfile
+from assay.store.ringfile import names_in
 
 RING = "fraud/data"
 SECRET, RECIPIENT = generate_recovery()
@@ -62,7 +63,7 @@ def test_a_ring_opens_what_it_sealed_and_nothing_else(rings: Rings) -> None:
             ring.open(altered, "purpose", "about")
 
 
-@pytest.mark.parametrize("recipient", [None, RECIPIENT])
+@pytest.mark.parametrize("recipient", [None, RECIPIENT], ids=["alone", "recoverable"])
 def test_every_flipped_byte_of_a_ring_file_is_noticed(
     tmp_path: Path, service: LocalKeyService, clock: FixedClock, recipient: str | None
 ) -> None:
@@ -194,10 +195,11 @@ def test_a_key_service_that_is_away_leaves_the_ring_as_it_is(rings: Rings, clock
     class Away:
         id = rings._service.id
 
-        def wrap(self, *_: bytes) -> bytes:
-            raise Unavailable("the key service does not answer")
+        def wrap(self, key: bytes, context: bytes) -> bytes:
+            raise Unavailable(f"no answer for {len(key)} and {len(context)} bytes")
 
-        unwrap = wrap
+        def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+            return self.wrap(wrapped, context)
 
     before = (rings.folder / "fraud" / "data.ring").read_bytes()
     away = Rings(rings.folder, Away(), clock=clock)

@@ -7,6 +7,7 @@ import hmac
 import io
 import json
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 from cryptography.cobblestone import Cobblestone256Decryptor
@@ -127,7 +128,7 @@ def test_short_reads_do_not_end_a_stream(source) -> None:
 
 def test_a_stream_that_does_not_block_is_refused_not_cut_short() -> None:
     with pytest.raises(Usage, match="does not block"):
-        list(seal_stream(Stingy(b"x", 0), KEY, ABOUT))
+        list(seal_stream(cast(BinaryIO, Stingy(b"x", 0)), KEY, ABOUT))
 
 
 @given(
@@ -225,7 +226,7 @@ def test_another_key_context_or_message_does_not_open_it() -> None:
 
 def test_nothing_unauthenticated_reaches_the_callers_buffer() -> None:
     sealed = bytearray(seal(KEY, b"A" * (2 * CHUNK + 1), ABOUT))
-    stream = reader(sealed)
+    stream = reader(cast(bytes, sealed))
     sealed[HEADER + CHUNK] ^= 1  # In the first chunk, after opening.
     buffer = bytearray(2 * CHUNK)
     with pytest.raises(Verification):
@@ -235,7 +236,7 @@ def test_nothing_unauthenticated_reaches_the_callers_buffer() -> None:
 
 def test_a_source_that_shrinks_after_opening_is_noticed() -> None:
     sealed = bytearray(seal(KEY, pattern(2 * CHUNK), ABOUT))
-    stream = reader(sealed)
+    stream = reader(cast(bytes, sealed))
     del sealed[HEADER + 100 :]
     with pytest.raises(Verification):
         stream.readall()

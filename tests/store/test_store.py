@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import msgspec
 import pytest
@@ -288,7 +289,7 @@ def test_a_source_that_fails_half_way_keeps_nothing_and_is_named(
     either: Store, error: Exception, expected: type[Exception]
 ) -> None:
     with pytest.raises(expected) as failed:
-        either.put(RING, Failing(error))
+        either.put(RING, cast(BinaryIO, Failing(error)))
     assert "cannot write" not in str(failed.value)
     assert objects(either) == []
     assert list(either._blobs.leftovers()) == []

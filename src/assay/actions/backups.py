@@ -30,6 +30,13 @@ class BackupRings(Action, frozen=True, kw_only=True):
 
     def apply(self, doing: Doing) -> Outcome:
         root = trust.verify_chain(trust.load(doing.layout.trust), doing.layout.pinned)
+        if root.recovery and self.recipient not in ("", root.recovery):
+            # Whoever holds the secret reads everything: that is decided when a workspace is made.
+            raise Usage(
+                "this workspace is recovered by the recipient that its trust root names",
+                remedy="leave --recipient out",
+                code="backup.recipient",
+            )
         recipient = self.recipient or root.recovery
         if not recipient:
             raise Usage(

@@ -108,7 +108,7 @@ def init(
             say("  [yellow]no recovery[/]: if .assay/keys is lost, everything sealed is lost")
         say("  every role of the project but approver is yours; approvers are other people")
         say("\nnext:")
-        say("  git add assay.toml policy")
+        say(f"  git add assay.toml {escape(workspace.layout.config.policy)}")
         say("  assay actor new-key NAME   (each approver, on their own machine)")
         say(f"  assay actor enrol NAME --key FILE --role {escape(first)}/approver")
         say("  assay data register FILE.csv")

@@ -75,7 +75,11 @@ def _print(report: Report, path: Path) -> None:
         f"  about [bold]{escape(subject['name'])}@{escape(subject['version'])}[/] of project "
         f"{escape(subject['project'])}, {escape(subject['digest'])}"
     )
-    state = "[red]revoked[/]" if report.revoked else escape(report.stage or "in no stage")
+    state = escape(report.stage or "in no stage")
+    if report.held:
+        state = f"[yellow]on hold[/] ({state})"
+    if report.revoked:
+        state = "[red]revoked[/]"
     say(f"  state: {state}")
     age = _age(report.age_seconds)
     say(f"  as of checkpoint {report.checkpoint_size}, {escape(report.checkpoint_time)}, {age} old")

@@ -32,7 +32,7 @@ DEPTH_LIMIT = 16
 """Graphs inside graphs (``If``, ``Loop``, ``Scan``)."""
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
-_ROUTE = "convert the original model with `assay model convert`, or export it to standard ONNX"
+_ROUTE = "register the original model, which is converted, or export it to standard ONNX"
 
 
 class TensorInfo(msgspec.Struct, frozen=True):

@@ -99,7 +99,12 @@ def create_workspace(base: Path, founding: Founding, *, clock: Clock | None = No
         )
     workspace = ids.new_id()
     config = Config(
-        CONFIG_FORMAT, workspace, founding.project, "", development=founding.development
+        CONFIG_FORMAT,
+        workspace,
+        founding.project,
+        "",
+        policy=_policy_folder(base),
+        development=founding.development,
     )
     layout = Layout(base, config)
     if layout.root.exists():
@@ -140,6 +145,14 @@ def _files(folder: Path) -> Iterator[Path]:
         for path in folder.rglob("*")
         if not path.is_dir() and not path.match(f".{UNFINISHED}.*.tmp")
     )
+
+
+def _policy_folder(base: Path) -> str:
+    """``policy``; or another name where the repository has a folder of that name for something
+    else."""
+    taken = base / "policy"
+    ours = not taken.exists() or not any(taken.iterdir()) or any(taken.glob("*.cedar"))
+    return "policy" if ours else "assay-policy"
 
 
 def _write_policy(layout: Layout) -> None:
