@@ -254,6 +254,7 @@ def test_a_mistyped_secret_is_noticed_before_anything_else() -> None:
         b64encode(bytes(32)).decode(),  # A point of small order.
         b64encode(b"\x01" + bytes(31)).decode(),
     ],
+    ids=["empty", "short", "31 bytes", "cut", "padded", "zero", "one"],
 )
 def test_a_recipient_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(Usage):
