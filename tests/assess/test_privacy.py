@@ -42,7 +42,7 @@ def audit(make: Callable[[int], Any], loader: Any, seed: int = 1) -> dict[str, A
 @pytest.mark.parametrize("loader", [load_breast_cancer, load_digits])
 def test_an_overfitted_forest_gives_its_members_away(loader: Any) -> None:
     found = audit(forest, loader)
-    assert found["loss"]["auc"]["lower"] > 0.53
+    assert found["loss"]["auc"]["lower"] > 0.52
     assert found["rmia"]["auc"]["lower"] > 0.65
     assert found["rmia"]["auc"]["value"] > found["loss"]["auc"]["value"]
     assert found["auc_upper"] == found["rmia"]["auc"]["upper"]
@@ -62,19 +62,24 @@ def test_a_regularised_model_gives_nearly_nothing_away(loader: Any) -> None:
 def test_what_never_saw_the_members_cannot_tell_them() -> None:
     """A model of other rows altogether is at chance, whatever it is."""
     features, y = load_digits(return_X_y=True)
-    order = np.random.default_rng(4).permutation(len(y))
-    model = forest(0).fit(features[order[:600]], y[order[:600]])
-    rest = order[600:]
-    member = np.arange(len(rest)) % 2 == 0
-    found = privacy(
-        features[rest],
-        y[rest],
-        member,
-        model.predict_proba,
-        train=lambda rows, labels, seed: forest(seed).fit(rows, labels).predict_proba,
-    )
-    for attack in ("loss", "rmia"):
-        assert found[attack]["auc"]["lower"] < 0.5 < found[attack]["auc"]["upper"]
+    values: dict[str, list[float]] = {"loss": [], "rmia": []}
+    for seed in range(6):
+        order = np.random.default_rng(seed).permutation(len(y))
+        model = forest(0).fit(features[order[:600]], y[order[:600]])
+        rest = order[600:]
+        found = privacy(
+            features[rest],
+            y[rest],
+            np.arange(len(rest)) % 2 == 0,
+            model.predict_proba,
+            train=lambda rows, labels, s: forest(s).fit(rows, labels).predict_proba,
+            seed=seed,
+        )
+        for attack, seen in values.items():
+            seen.append(found[attack]["auc"]["value"])
+    # Each value has a standard error of about 0.02: their mean one of less than 0.01.
+    for seen in values.values():
+        assert abs(np.mean(seen) - 0.5) < 0.02
 
 
 def test_the_same_seed_gives_the_same_predicate_and_it_can_be_signed() -> None:

@@ -144,7 +144,7 @@ def test_slices_of_numbers_are_quarters_and_missing_values_a_slice() -> None:
     for values in (age, pl.Series(age), np.array([np.nan if a is None else a for a in age])):
         found = quality(y, p, sensitive={"age": values})["slices"]["columns"]["age"]
         assert {part["value"] for part in found} == {
-            "below 32", "32 to below 45", "45 to below 57", "57 and above", "missing",
+            "below 32.75", "32.75 to below 45", "45 to below 57", "57 and above", "missing",
         }  # fmt: skip
         assert sum(part["rows"] for part in found) == n
 

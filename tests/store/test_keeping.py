@@ -98,7 +98,8 @@ def test_what_is_leased_stays(store: Store, clock: FixedClock) -> None:
 def test_a_lease_of_a_process_that_died_runs_out(store: Store, clock: FixedClock) -> None:
     waste = store.put(RING, b"waste")
     clock.advance(DAY)
-    store.lease(RING, waste).__enter__()
+    held = store.lease(RING, waste)
+    held.__enter__()  # And never given back.
     clock.advance(DAY - timedelta(seconds=1))
     assert store.collect([], clock.now()).deleted == 0
     clock.advance(timedelta(seconds=1))
@@ -109,7 +110,8 @@ def test_a_lease_of_a_process_that_died_runs_out(store: Store, clock: FixedClock
 def test_an_altered_lease_costs_space_and_not_content(store: Store, clock: FixedClock) -> None:
     kept = store.put(RING, b"content")
     clock.advance(DAY)
-    store.lease(RING, kept).__enter__()
+    held = store.lease(RING, kept)
+    held.__enter__()
     (key,) = objects(store, "leases/")
     store._blobs.replace(key, b"garbage")
     clock.advance(3 * DAY)

@@ -168,6 +168,9 @@ def known(value: float, rows: int) -> Estimate:
 
 def difference(a: Estimate, b: Estimate, *, paired: bool) -> dict[str, float]:
     """``a - b`` with its interval, as plain JSON; `paired` when both are of the same rows."""
+    if paired and a.value == b.value and np.array_equal(a.influence, b.influence):
+        # The same in every row: no sample tells them apart, however skewed each interval is.
+        return {"value": 0.0, "lower": 0.0, "upper": 0.0}
     correlation = 0.0
     if paired and a.variance > 0 and b.variance > 0:
         correlation = float(a.influence @ b.influence) / math.sqrt(a.variance * b.variance)
