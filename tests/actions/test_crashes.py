@@ -454,5 +454,7 @@ def test_a_process_killed_at_random_moments_loses_nothing_that_it_acknowledged(
         town.ws.recover()
         assert not town.ws.view.follow().open
         town.check()
-        assert list((town.root / "doing").glob("*")) == []
+        # What was killed before its decision may leave an empty lock file, and nothing else.
+        left = {path.name for path in (town.root / "doing").glob("*")}
+        assert not left & set(town.ws.view.state.closed)
     assert len(acknowledged) > 20

@@ -9,13 +9,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from workspace.town import Town, build, copy_of
+from workspace.town import Town, built_once, copy_of
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Town:
-    with pytest.MonkeyPatch.context() as environment:
-        return build(tmp_path_factory.mktemp("town"), environment)
+    return built_once(tmp_path_factory)
 
 
 @pytest.fixture

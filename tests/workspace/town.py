@@ -297,6 +297,17 @@ def model(repo: Path, name: str = "score", project: str = "alpha", **changed: An
     return RegisterModel(**{**made, **changed})
 
 
+_built: list[Town] = []
+
+
+def built_once(factory: pytest.TempPathFactory) -> Town:
+    """The town as it was built, once for each process that runs tests."""
+    if not _built:
+        with pytest.MonkeyPatch.context() as environment:
+            _built.append(build(factory.mktemp("town"), environment))
+    return _built[0]
+
+
 def build(base: Path, environment: pytest.MonkeyPatch) -> Town:
     """Build the town in `base`, every step of it through the door."""
     import joblib

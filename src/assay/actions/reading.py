@@ -138,9 +138,12 @@ class _Chosen:
 
     def _statements(self) -> list[tuple[int, Statement]]:
         found: list[tuple[int, Statement]] = []
+        rejected = {index for index, _ in self._view.state.rejected}
         for leaf in self._view.leaves():
             if leaf.envelope is None or leaf.project not in (self._found.project, WORKSPACE):
                 continue
+            if leaf.index in rejected:
+                continue  # Evidence of nothing, and maybe not even a statement.
             statement = dsse.decode(leaf.envelope).statement()
             if kind_of(statement) == "approval":
                 signer = dsse.decode(leaf.envelope).signatures[0].keyid
@@ -178,8 +181,9 @@ class _Chosen:
 
 def decision_of(view: View, project: str, decision: str) -> dict[str, Any]:
     """A recorded decision by its id; raises `NotFound`."""
+    rejected = {index for index, _ in view.state.rejected}
     for leaf in view.leaves():
-        if leaf.envelope is None or leaf.project != project:
+        if leaf.envelope is None or leaf.project != project or leaf.index in rejected:
             continue
         statement = dsse.decode(leaf.envelope).statement()
         if kind_of(statement) == "decision" and statement.header.id == decision:

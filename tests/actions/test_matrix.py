@@ -1,0 +1,236 @@
+"""Every action, asked by every role, in the own project and in another, at the door itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from workspace.town import WORKSPACE, Town, copy_of, dataset, enrolment, model
+
+from assay.actions.administration import (
+    ApplyPolicy,
+    CollectGarbage,
+    CreateProject,
+    DestroyRing,
+    Examine,
+    RotateKey,
+    RotateRing,
+)
+from assay.actions.assessment import AssessModel
+from assay.actions.backups import BackupRings
+from assay.actions.datasets import HoldDataset, ReadDataset
+from assay.actions.models import ScanModel
+from assay.actions.people import (
+    CreateToken,
+    DisableActor,
+    EraseActor,
+    ManageRole,
+    RevokeKey,
+    RevokeToken,
+)
+from assay.actions.reading import ExportEvidence, ReadEvidence
+from assay.actions.release import Approve, Hold, Promote, Revoke, Supersede
+from assay.actions.serving import Deploy, Kill, Query
+from assay.errors import AssayError, Denied
+from assay.policy.rules import ROLE
+from assay.workspace.action import REGISTRY, Action
+from assay.workspace.credentials import token_id_of
+
+PEOPLE = {
+    "sam": "data_scientist",
+    "eve": "ml_engineer",
+    "ann": "approver",
+    "oli": "operator",
+    "una": "auditor",
+    "web": "service",
+    "ada": "admin",
+}
+STRANGERS = ("bea", "bob")
+"""An engineer and an approver of the other project."""
+
+MAKERS = {"data_scientist", "ml_engineer"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """An action, made for a project, and the roles that may."""
+
+    make: Callable[[Town, str], Action]
+    roles: set[str]
+
+
+def _model(project: str) -> str:
+    return {"alpha": "score", "beta": "secretive"}[project]
+
+
+def _version(project: str) -> dict[str, Any]:
+    return {"project": project, "model": _model(project), "version": "1"}
+
+
+def _promote(stage: str) -> Callable[[Town, str], Action]:
+    return lambda _, project: Promote(**_version(project), stage=stage)
+
+
+ADMIN: dict[str, Callable[[Town], Action]] = {
+    "enrol": lambda _: enrolment("new", None, kind="service"),
+    "grant": lambda town: ManageRole(
+        project=WORKSPACE, actor=town.ids["una"], role="alpha/operator", granted=True
+    ),
+    "disable": lambda town: DisableActor(project=WORKSPACE, actor=town.ids["una"]),
+    "erase": lambda town: EraseActor(project=WORKSPACE, actor=town.ids["una"]),
+    "revoke a key": lambda town: RevokeKey(
+        project=WORKSPACE, keyid=town.people["una"].public.keyid, reason="lost"
+    ),
+    "create a project": lambda town: CreateProject(
+        project=WORKSPACE, new="gamma", owner=town.ids["eve"]
+    ),
+    "apply a policy": lambda town: ApplyPolicy(
+        project=WORKSPACE, bundle=str(town.ws.view.follow().bundle)
+    ),
+    "examine": lambda _: Examine(project=WORKSPACE),
+    "collect": lambda _: CollectGarbage(project=WORKSPACE),
+    "back up": lambda _: BackupRings(project=WORKSPACE),
+    "rotate the key": lambda _: RotateKey(project=WORKSPACE, reason="yearly"),
+    "rotate a ring": lambda _: RotateRing(project=WORKSPACE, ring="alpha/data"),
+    "destroy a ring": lambda _: DestroyRing(
+        project=WORKSPACE, ring="alpha/data", reason="end", ticket="T1"
+    ),
+}
+
+TABLE: dict[str, Row] = {
+    "register a dataset": Row(
+        lambda town, project: dataset(town.repo, "new", project, file="test.csv"), MAKERS
+    ),
+    "read data": Row(
+        lambda _, project: ReadDataset(project=project, dataset="train", purpose="scoring"), MAKERS
+    ),
+    "hold data": Row(
+        lambda _, project: HoldDataset(project=project, dataset="train", reason="erasure"),
+        {"approver"},
+    ),
+    "register a model": Row(
+        lambda town, project: model(town.repo, "new", project, test="train"), MAKERS
+    ),
+    "scan": Row(lambda _, project: ScanModel(**_version(project)), MAKERS),
+    "assess": Row(
+        lambda _, project: AssessModel(
+            **_version(project), data="test" if project == "alpha" else "other"
+        ),
+        MAKERS,
+    ),
+    "approve": Row(lambda _, project: Approve(**_version(project)), {"approver"}),
+    "promote to development": Row(_promote("development"), MAKERS),
+    "promote to staging": Row(_promote("staging"), {"ml_engineer"}),
+    "promote to production": Row(_promote("production"), {"ml_engineer"}),
+    "revoke": Row(
+        lambda _, project: Revoke(**_version(project), reason="bad"), {"operator", "approver"}
+    ),
+    "hold": Row(
+        lambda _, project: Hold(**_version(project), reason="look"),
+        {"ml_engineer", "operator", "approver"},
+    ),
+    "supersede": Row(
+        lambda _, project: Supersede(**_version(project), envelope="sha256:x", reason="wrong"),
+        {"approver"},
+    ),
+    "deploy": Row(
+        lambda _, project: Deploy(**_version(project), stage="production"),
+        {"ml_engineer", "operator"},
+    ),
+    "query": Row(
+        lambda _, project: Query(project=project, endpoint=_model(project), version="1"),
+        {*MAKERS, "service"},
+    ),
+    "kill": Row(
+        lambda _, project: Kill(project=project, endpoint=_model(project), reason="stop"),
+        {"operator"},
+    ),
+    "make a token": Row(
+        lambda town, project: CreateToken(project=project, actor=town.ids["web"]), {"operator"}
+    ),
+    "revoke a token": Row(
+        lambda town, project: RevokeToken(project=project, token=token_id_of(town.tokens["web"])),
+        {"operator"},
+    ),
+    "read evidence": Row(
+        lambda _, project: ReadEvidence(project=project),
+        {*MAKERS, "approver", "operator", "auditor"},
+    ),
+    "export evidence": Row(
+        lambda _, project: ExportEvidence(**_version(project)), {*MAKERS, "approver", "auditor"}
+    ),
+    **{name: Row(lambda town, _, make=make: make(town), {"admin"}) for name, make in ADMIN.items()},
+}
+
+
+@pytest.fixture(scope="module")
+def deployed(built: Town, tmp_path_factory: pytest.TempPathFactory) -> Town:
+    """A town where every gate of ``alpha/score@1`` is open; nothing here changes it."""
+    with pytest.MonkeyPatch.context() as environment:
+        town = copy_of(built, tmp_path_factory.mktemp("deployed") / "town", environment)
+        town.deploy()
+        return town
+
+
+def _outcome(town: Town, name: str, action: Action) -> str:
+    """``allowed``, ``role``, or the gates that deny."""
+    try:
+        decision, _ = town.ws.preview(town.who(name), action)
+    except Denied:
+        return "role"  # A token of another project, or nobody of this one.
+    gates = [reason.gate for reason in decision.reasons]
+    return "allowed" if decision.allowed else "role" if ROLE in gates else ", ".join(gates)
+
+
+def test_the_table_has_every_action_that_there_is(deployed: Town) -> None:
+    shipped = {cls for cls in REGISTRY.values() if cls.__module__.startswith("assay.actions.")}
+    assert {type(row.make(deployed, "alpha")) for row in TABLE.values()} == shipped
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_each_role_may_do_what_the_table_says_in_its_project(deployed: Town, name: str) -> None:
+    row = TABLE[name]
+    action = row.make(deployed, "alpha")
+    found = {role: _outcome(deployed, person, action) for person, role in PEOPLE.items()}
+    assert found == {role: "allowed" if role in row.roles else "role" for role in PEOPLE.values()}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_nobody_does_anything_in_another_project(deployed: Town, name: str) -> None:
+    row = TABLE[name]
+    inside = name not in ADMIN
+    for person in STRANGERS:
+        assert _outcome(deployed, person, row.make(deployed, "alpha")) == "role"
+    for person, role in PEOPLE.items():
+        if inside:
+            assert _outcome(deployed, person, row.make(deployed, "beta")) == "role", role
+
+
+def test_an_engineer_of_one_project_changes_nothing_and_reads_nothing_in_another(
+    town: Town,
+) -> None:
+    town.ws.view.follow()
+    before = town.size
+    for name, row in TABLE.items():
+        if name in ADMIN or name == "query":
+            continue
+        with pytest.raises(Denied):
+            town.do("eve", row.make(town, "beta"))
+    kinds = town.kinds(before)
+    assert set(kinds) <= {"decision"}
+    assert not any(d.predicate["allowed"] for d in town.statements("decision", before))
+
+
+def test_nobody_gets_in_by_naming_a_thing_of_another_project_in_their_own(town: Town) -> None:
+    """A name is looked up in the action's own project, whatever it looks like."""
+    before = town.size
+    for name in ("../beta/train", "beta/train", "beta/train@1", "train\x00", "%2e%2e/beta/train"):
+        with pytest.raises(AssayError):
+            town.do("eve", ReadDataset(project="alpha", dataset=name, purpose="scoring"))
+        with pytest.raises(AssayError):
+            town.do("eve", Promote(project="alpha", model=name, version="1", stage="development"))
+    with pytest.raises(AssayError):
+        town.do("eve", ReadDataset(project="alpha/../beta", dataset="train", purpose="scoring"))
+    assert town.size == before
