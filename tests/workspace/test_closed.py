@@ -145,8 +145,11 @@ def test_a_new_bundle_decides_at_once_and_in_every_process(town: Town) -> None:
 # -- the disk -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "every", [pytest.param(1, marks=pytest.mark.slow), pytest.param(3, id="every third")]
+)
 def test_a_full_disk_denies_at_every_write_and_nothing_is_half_done(
-    built: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
     """The n-th sync fails, for every n that the action needs."""
     real = os.fsync
@@ -185,7 +188,7 @@ def test_a_full_disk_denies_at_every_write_and_nothing_is_half_done(
             town.check()
             town.promote(stage="staging")
         shutil.rmtree(town.base)
-        number += 1
+        number += every
     assert number > 10
 
 
