@@ -12,8 +12,9 @@ from assay import plugins
 from assay.actions.material import columns_of, labels_of, private_copy, read_frame
 from assay.actions.models import read_served
 from assay.actions.release import version_target
+from assay.assess.overlap import shared_rows
 from assay.errors import Usage
-from assay.evidence.state import VersionState
+from assay.evidence.state import DatasetState, VersionState
 from assay.evidence.statement import Statement
 from assay.formats import retrain, scoring
 from assay.formats.schema import Column
@@ -50,30 +51,52 @@ class AssessModel(Action, frozen=True, kw_only=True):
                 remedy="register rows that were held out, and assess on those",
                 code="assess.same_data",
             )
-        registered = found.details["dataset"]
-        if registered and self.data == registered:
-            raise Usage(
-                f"{self.model}@{found.version} was trained on {registered}",
-                remedy="assess on rows that were held out",
-                code="assess.same_data",
-            )
+        self._check_registered(found, data, trained_on)
         if not found.details["label"]:
             raise Usage(
                 f"{self.model}@{found.version} was registered without the column it predicts",
                 remedy="register it again with --label COLUMN",
                 code="assess.label",
             )
-        return version_target(view, self.project, self.model, found.version, {})
+        made = version_target(view, self.project, self.model, found.version, {})
+        # What is read must be what was looked at here.
+        read = filter(None, (self.data, self.train))
+        made.subjects.extend(f"dataset:{self.project}/{name}" for name in read)
+        return made
+
+    def _check_registered(
+        self, found: VersionState, data: DatasetState, trained_on: DatasetState | None
+    ) -> None:
+        """Hold the assessment to what was registered: by name and by content, since a name may be
+        registered anew and the same rows under another name."""
+        registered, content = found.details["dataset"], found.details.get("trained_on", "")
+        if registered and (self.data == registered or data.content == content):
+            raise Usage(
+                f"{self.model}@{found.version} was trained on {registered}",
+                remedy="assess on rows that were held out",
+                code="assess.same_data",
+            )
+        if not registered or trained_on is None:
+            return
+        if self.train != registered or (content and trained_on.content != content):
+            raise Usage(
+                f"{self.train} as it is now is not what {self.model}@{found.version} was "
+                f"registered as trained on: {registered}, {content or 'of that time'}",
+                remedy=f"assess with --train {registered}; if that was registered anew since, "
+                "register the model again",
+                code="assess.other_train",
+            )
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)
         onnx = read_served(doing, self.project, self.model, found.version)
         test, test_digest = _rows(doing, found, self.data)
         datasets = {"data": {"name": self.data, "content": test_digest}}
-        train = None
+        train, shared = None, None
         if self.train:
             train, train_digest = _rows(doing, found, self.train)
             datasets["train"] = {"name": self.train, "content": train_digest}
+            shared = self._shared(found, test, train)
         subject = {f"{found.name}@{found.version}.onnx": found.served or found.artifact}
         statements: list[Statement] = []
         predicates: dict[str, Any] = {}
@@ -98,11 +121,30 @@ class AssessModel(Action, frozen=True, kw_only=True):
                     continue
                 predicates[assessor.kind] = predicate
                 full = {**predicate, "datasets": datasets, "isolation": level}
+                if shared is not None:
+                    full["shared_rows"] = shared
                 statements.append(
                     doing.attest(assessor.kind, subject, full, producer=assessor.producer)
                 )
         value = {"model": found.name, "version": found.version, "datasets": datasets}
         return Outcome({**value, "found": predicates}, statements)
+
+    def _shared(self, found: VersionState, test: Rows, train: Rows) -> dict[str, float]:
+        """How many rows are among those trained on; raises `Usage` when too many are."""
+        features = found.details.get("features")
+        asked = [
+            [c for c in rows.columns if features is None or c.name in features]
+            for rows in (test, train)
+        ]
+        shared = shared_rows(*asked)
+        if shared.pop("suspicious"):
+            raise Usage(
+                f"{100 * shared['share']:.0f} % of the rows of {self.data} are among those of "
+                f"{self.train}: a model is not judged on what it was trained on",
+                remedy="assess on rows that were held out",
+                code="assess.same_data",
+            )
+        return shared
 
 
 def _rows(doing: Doing, found: VersionState, dataset: str) -> tuple[Rows, Digest]:

@@ -73,7 +73,8 @@ class RegisterModel(Action, frozen=True, kw_only=True):
                 remedy="give the probability from which a row is called positive",
                 code="model.threshold",
             )
-        made = project_target(view, self.project, {}, f"model:{self.project}/{self.model}")
+        read = [f"dataset:{self.project}/{name}" for name in (self.train, self.test) if name]
+        made = project_target(view, self.project, {}, f"model:{self.project}/{self.model}", *read)
         made.words = {"model": self.model, "project": self.project}
         return made
 
@@ -88,6 +89,8 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             "tree": tree,
             "purpose": self.purpose,
             "dataset": self.train,
+            # The name may be registered anew, with other rows.
+            "trained_on": self._trained_on(doing.view),
             "test": self.test,
             "label": self.label,
             "positive": self.positive,
@@ -128,6 +131,9 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             )
         value = {**predicate, "model": self.model, "scan": scanned, "parity": made.parity}
         return Outcome(value, statements)
+
+    def _trained_on(self, view: View) -> str:
+        return view.dataset(self.project, self.train).content if self.train else ""
 
     def _served(
         self,

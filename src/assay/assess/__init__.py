@@ -2,8 +2,9 @@
 
 What lives here
     `assessors` (what ``assay model assess`` runs), `quality` (discrimination, calibration, lift,
-    generalisation, slices), `privacy` (membership inference), `intervals` (the statistics under
-    them), `declarations` (the facts that gates may ask for).
+    generalisation, slices), `privacy` (membership inference), `overlap` (rows judged on that were
+    trained on), `intervals` (the statistics under them), `declarations` (the facts that gates may
+    ask for).
 
 May import
     Floor 0, NumPy and SciPy.

@@ -1,0 +1,96 @@
+"""What a model is judged on is not what it was trained on, however the rows were registered.
+
+Each of these opened every gate but the approvals for a tree that knows its rows by heart.
+"""
+
+from __future__ import annotations
+
+import joblib
+import pytest
+from workspace.town import Town, at_point, dataset, model, numbers, write_table
+
+from assay.actions.assessment import AssessModel
+from assay.actions.release import Promote
+from assay.errors import Conflict, Usage
+
+
+def judge(data: str, train: str = "train", version: str = "1") -> AssessModel:
+    return AssessModel(project="alpha", model="score", version=version, data=data, train=train)
+
+
+def register(town: Town, name: str, rows: list[list[float]]) -> None:
+    write_table(town.repo / f"{name}.csv", rows)
+    town.do("sam", dataset(town.repo, name))
+
+
+def refused(town: Town, action: AssessModel, code: str) -> None:
+    size = len(town.statements("quality"))
+    with pytest.raises(Usage) as caught:
+        town.do("eve", action)
+    assert caught.value.code == f"usage.assess.{code}"
+    assert len(town.statements("quality")) == size
+
+
+def test_training_rows_in_another_order_are_not_others(town: Town) -> None:
+    register(town, "copy", numbers(600, 1)[::-1])
+    refused(town, judge("copy"), "same_data")
+
+
+def test_a_tenth_of_training_rows_among_others_is_too_much(town: Town) -> None:
+    register(town, "mixed", [*numbers(500, 5), *numbers(600, 1)[:60]])
+    refused(town, judge("mixed"), "same_data")
+
+
+def test_the_training_file_under_another_name_is_not_judged_on(town: Town) -> None:
+    town.do("sam", dataset(town.repo, "copy", file="train.csv"))
+    refused(town, judge("copy", "test"), "same_data")
+    refused(town, judge("copy", ""), "same_data")
+
+
+def test_other_rows_do_not_stand_in_for_what_it_was_trained_on(town: Town) -> None:
+    register(town, "spare", numbers(600, 9))
+    refused(town, judge("test", "spare"), "other_train")
+
+
+def test_the_name_of_the_training_data_registered_anew_names_other_rows(town: Town) -> None:
+    before = town.ws.view.dataset("alpha", "train").content
+    register(town, "train", numbers(600, 9))
+    refused(town, judge("test"), "other_train")
+    assert town.ws.view.version("alpha", "score", "1").details["trained_on"] == before
+
+
+def test_former_training_data_under_another_name_is_not_judged_on(town: Town) -> None:
+    register(town, "copy", numbers(600, 1))
+    register(town, "train", numbers(600, 9))
+    refused(town, judge("copy", ""), "same_data")
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_data_registered_anew_meanwhile_ends_the_assessment(town: Town, name: str) -> None:
+    def meanwhile() -> None:
+        register(town, name, numbers(600, 9))
+
+    size = len(town.statements("quality"))
+    with at_point("door.decided", meanwhile), pytest.raises(Conflict):
+        town.do("eve", judge("test"))
+    assert len(town.statements("quality")) == size
+
+
+def test_a_tree_that_knows_its_rows_by_heart_stays_out(town: Town) -> None:
+    from sklearn.tree import DecisionTreeClassifier
+
+    rows = numbers(600, 1)
+    tree = DecisionTreeClassifier().fit([r[:3] for r in rows], [int(r[3]) for r in rows])
+    joblib.dump(tree, town.repo / "tree.joblib")
+    town.do("eve", model(town.repo, path=str(town.repo / "tree.joblib")))
+    register(town, "copy", [*rows[1:], *numbers(1, 5)])
+    refused(town, judge("copy", version="2"), "same_data")
+    found = town.do("eve", judge("test", version="2"))["found"]
+    assert found["quality"]["gap"]["auc"]["upper"] > 0.1
+    asked = Promote(project="alpha", model="score", version="2", stage="production")
+    assert {"gate.gap", "gate.privacy"} <= set(town.refused("eve", asked))
+
+
+def test_an_assessment_says_how_many_rows_were_shared(town: Town) -> None:
+    (quality,) = town.statements("quality")
+    assert quality.predicate["shared_rows"] == {"share": 0.0, "expected": 0.0}
