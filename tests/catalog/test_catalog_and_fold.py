@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
@@ -105,7 +106,7 @@ class Chain:
         if trick == "garbage":
             return self.add(b'{"payload":')
         action = told["action"] if trick != "wrong action" else "deploy"
-        if told.get("subject") == "dataset":
+        if kind == "hold" and told["predicate"]["subject"] == "dataset":
             action = "holdDataset"
         where = "claims" if trick == "other project" else project
         changed: dict[str, Any] = {}
@@ -166,82 +167,84 @@ TRICKS = [
     "same id",
 ]
 # Few values, so that what is told is mostly about the same few things.
-PROJECTS = st.sampled_from([*["fraud"] * 8, "claims", WORKSPACE])
-NAMES = st.sampled_from(["credit", "credit", "credit", "loans"])
-VERSIONS = st.sampled_from(["1", "1", "2", "2", "3", "4", "staging"])
-ALIASES = st.sampled_from(["staging", "production", "champion", "3"])
-BYTES = st.sampled_from([digest(b"one"), digest(b"one"), digest(b"two")])
-SERVED = BYTES | st.sampled_from([None, ""])
-ACTORS = st.sampled_from(["ada", "bob", "admin", "x" * 200])
-TEXTS = st.sampled_from(["ada", "a\0b", "é" * 256, "'; DROP TABLE actors; --", "\U0001f600" * 99])
-DETAILS = st.dictionaries(TEXTS, st.sampled_from([1, 1.5, None, "\0", [{}]]), max_size=2)
-ODD = st.sampled_from([None, "", 1, 1.5, True, [], {}, ["a"], "a\0b", "x" * 5000, "é", "a/b@c"])
-FLAGS = st.booleans()
+PROJECTS = [*["fraud"] * 16, *["claims"] * 3, WORKSPACE]
+NAMES = [*["credit"] * 6, "loans"]
+VERSIONS = ["1", "2", "3", "4"] * 3 + ["5", "6", "7", "staging"]
+ALIASES = ["production"] * 4 + ["staging", "staging", "champion", "3"]
+BYTES = [digest(b"one"), digest(b"one"), digest(b"two")]
+ACTORS = ["ada", "bob", "admin", "x" * 200]
+TEXTS = ["ada", "a\0b", "é" * 256, "'; DROP TABLE actors; --", "\U0001f600" * 99]
+DETAILS = [{}, {"a\0b": "\0", "é": [1.5, None]}, {"rows": 1, "deep": [{}]}]
+ODD = [None, "", 1, 1.5, True, [], {}, ["a"], "a\0b", "x" * 5000, "é", "a/b@c", "open"]
+FLAGS = [True, False]
+VERSION: dict[str, list[Any]] = {"name": NAMES, "version": VERSIONS}
+PREDICATES: dict[str, dict[str, list[Any]]] = {
+    "actor": {
+        "actor": ACTORS,
+        "kind": ["person", "person", "service"],
+        "level": TEXTS,
+        "disabled": FLAGS,
+        "keys": [[], [], [key(ADA)], [key(ADMIN)]],
+    },
+    "disabled": {
+        "actor": ACTORS[:3],
+        "kind": ["person"],
+        "level": TEXTS,
+        "disabled": FLAGS,
+        "keys": [[]],
+    },
+    "dataset": {"name": NAMES, "content": BYTES, "owner": TEXTS, "details": DETAILS},
+    "model-version": {
+        "name": NAMES,
+        "version": ["1", "5", "6", "7", "8", "staging"],
+        "author": ACTORS,
+        "artifact": BYTES,
+        "served": [*BYTES, None, ""],
+        "details": DETAILS,
+    },
+    "alias": {**VERSION, "alias": ALIASES},
+    "revocation": VERSION,
+    "hold": {**VERSION, "subject": ["dataset", "model"], "held": [True, True, False]},
+    "approval": {**VERSION, "stage": ALIASES, "comment": TEXTS},
+    "key-revocation": {"keyid": [signer.public.keyid for signer in SIGNERS.values()]},
+    "decision": {
+        "action": TEXTS,
+        "actor": TEXTS,
+        "allowed": FLAGS,
+        "request": DETAILS,
+        "durability": ["before", "segment"],
+        "bundle": ODD,
+        "reasons": ODD,
+    },
+    "outcome": {"decision": TEXTS, "status": ODD},
+    "genesis": {"admin": [{"id": "eve", "level": "x", "roles": []}]},
+    "scan": VERSION,
+}
+KINDS = [
+    *[kind for kind in PREDICATES if kind != "key-revocation"],
+    *["model-version", "dataset", "alias", "alias", "hold", "revocation"] * 4,
+]
 
 
-def predicate(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    """What a statement of that kind may say."""
-    version = {"name": NAMES, "version": VERSIONS}
-    people = st.sampled_from(["person", "person", "service"])
-    keys = st.sampled_from([[], [], [key(ADA)], [key(ADMIN)]])
-    fields: dict[str, dict[str, st.SearchStrategy[Any]]] = {
-        "actor": {"actor": ACTORS, "kind": people, "level": TEXTS, "disabled": FLAGS, "keys": keys},
-        "dataset": {"name": NAMES, "content": BYTES, "owner": TEXTS, "details": DETAILS},
-        "model-version": {
-            **version,
-            "author": ACTORS,
-            "artifact": BYTES,
-            "served": SERVED,
-            "details": DETAILS,
-        },
-        "alias": {**version, "alias": ALIASES},
-        "revocation": version,
-        "hold": {"subject": st.sampled_from(["dataset", "model"]), "held": FLAGS, **version},
-        "approval": {**version, "stage": ALIASES, "comment": TEXTS},
-        "key-revocation": {"keyid": st.sampled_from([s.public.keyid for s in SIGNERS.values()])},
-        "decision": {
-            "action": TEXTS,
-            "actor": TEXTS,
-            "allowed": FLAGS,
-            "request": DETAILS,
-            "durability": st.sampled_from(["before", "segment"]),
-            "bundle": ODD,
-            "reasons": ODD,
-        },
-        "outcome": {"decision": TEXTS, "status": ODD},
-        "genesis": {"admin": st.just({"id": "eve", "level": "x", "roles": []})},
-        "scan": version,
-    }
-    return st.fixed_dictionaries(fields[kind])
-
-
-@st.composite
-def telling(draw: st.DrawFn) -> dict[str, Any]:
-    """One thing to tell; about a third of them are tricks."""
-    kind = draw(
-        st.sampled_from([*ACTIONS, "model-version", "alias", "hold", "revocation", "actor"])
-    )
-    said = draw(predicate("actor" if kind == "disabled" else kind))
-    if kind == "disabled":
-        said |= {"disabled": draw(FLAGS), "keys": []}
-    action = kind
-    kind = "actor" if kind == "disabled" else kind
-    project = draw(PROJECTS)
-    if kind in ("actor", "key-revocation"):
-        project = draw(st.sampled_from([WORKSPACE, WORKSPACE, WORKSPACE, "fraud"]))
+def telling(seed: int) -> dict[str, Any]:
+    """One thing to tell; a third of them are tricks."""
+    choose = random.Random(seed)  # noqa: S311 - it makes no secrets
+    # The workspace's own key is revoked seldom: nothing is accepted from then on.
+    kind = choose.choice(KINDS if choose.random() < 0.99 else ["key-revocation"])
+    about_people = kind in ("actor", "disabled", "key-revocation")
+    said = {name: choose.choice(values) for name, values in PREDICATES[kind].items()}
     return {
-        "kind": kind,
-        "action": ACTIONS[action],
-        "project": project,
+        "kind": "actor" if kind == "disabled" else kind,
+        "action": ACTIONS[kind],
+        "project": choose.choice([WORKSPACE] * 4 + ["fraud"] if about_people else PROJECTS),
         "predicate": said,
-        "trick": draw(st.just("") | st.just("") | st.sampled_from(TRICKS)),
-        "subject": said.get("subject"),
-        "about": draw(st.sampled_from(["one", "two", "thing"])),
-        "actor": draw(st.sampled_from(["ada", "ada", "ada", "bob", "admin"])),
-        "signer": draw(st.sampled_from(sorted(SIGNERS))),
-        "old": draw(st.integers(0, 9)),
-        "damage": (draw(st.integers(0, 9)), draw(ODD)),
-        "status": draw(st.just("done") | st.just("done") | ODD),
+        "trick": choose.choice(TRICKS) if choose.random() < 0.33 else "",
+        "about": choose.choice(["one", "two", "thing"]),
+        "actor": choose.choice(["ada", "ada", "ada", "bob", "admin"]),
+        "signer": choose.choice(sorted(SIGNERS)),
+        "old": choose.randrange(10),
+        "damage": (choose.randrange(10), choose.choice(ODD)),
+        "status": choose.choice(["done", "done", *ODD]),
     }
 
 
@@ -251,10 +254,16 @@ def plainly(kind: str, action: str, project: str, said: dict[str, Any]) -> dict[
     return {"kind": kind, "action": action, "project": project, "predicate": said, **common}
 
 
-def registration(version: str, served: bytes) -> dict[str, Any]:
-    said = {"name": "credit", "version": version, "author": "ada", "artifact": digest(b"a")}
-    served_by = {"served": digest(served), "details": {}}
-    return plainly("model-version", "registerModel", "fraud", said | served_by)
+def registration(version: str, served: bytes | None, project: str = "fraud") -> dict[str, Any]:
+    said = {
+        "name": "credit",
+        "version": version,
+        "author": "ada",
+        "artifact": digest(b"a"),
+        "served": digest(served) if served else None,
+        "details": {},
+    }
+    return plainly("model-version", "registerModel", project, said)
 
 
 SIGNATORY: dict[str, Any] = {
@@ -264,11 +273,12 @@ SIGNATORY: dict[str, Any] = {
     "disabled": False,
     "keys": [key(ADA)],
 }
+FIRST_SERVED = [b"one", b"one", None, None]
 BEGINNING = [
     # Somebody who signs approvals, which the workspace cannot.
     plainly("actor", "enrolActor", WORKSPACE, SIGNATORY),
-    registration("1", b"one"),
-    registration("2", b"two"),
+    *(registration(str(number + 1), served) for number, served in enumerate(FIRST_SERVED)),
+    registration("1", b"one", "claims"),
 ]
 
 
@@ -331,7 +341,8 @@ def catalog_in_rows(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-TELLINGS = st.lists(telling(), min_size=8, max_size=30)
+# Seeds, so that sequences are dense and a failing one still shrinks to the few that matter.
+TELLINGS = st.lists(st.integers(0, 2**48).map(telling), min_size=25, max_size=40)
 
 
 def chain_of(told: list[dict[str, Any]]) -> Chain:
@@ -344,7 +355,7 @@ def chain_of(told: list[dict[str, Any]]) -> Chain:
 def test_the_catalog_shows_what_the_fold_made_of_the_same_leaves(url: str) -> None:
     catalog = Catalog.open(url)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(TELLINGS)
     def shows_what_the_fold_made(told: list[dict[str, Any]]) -> None:
         chain = chain_of(told)
@@ -361,7 +372,7 @@ def test_the_catalog_shows_what_the_fold_made_of_the_same_leaves(url: str) -> No
 def test_those_leaves_say_something_of_every_kind_that_is_accepted_and_that_is_rejected() -> None:
     seen: Counter[tuple[str, bool]] = Counter()
 
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(max_examples=12, deadline=None, derandomize=True)
     @given(TELLINGS)
     def count(told: list[dict[str, Any]]) -> None:
         for entry in chain_of(told).entries:
