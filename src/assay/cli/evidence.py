@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from assay.cli import verification
-from assay.cli.output import emit, escape, say, table, write_result
-from assay.cli.session import As, AsJson, Force, InProject, Ref, Session
+from assay.cli.output import check_result, emit, escape, named, say, table, write_result
+from assay.cli.session import As, AsJson, Force, InProject, Ref, Session, choice
+
+_MOST = 10_000
 
 decision = typer.Typer(help="Decisions: what was asked, what policy said, and why.")
 Decision = Annotated[
@@ -45,6 +47,8 @@ def passport(
     from assay.types import parse_model_ref
 
     name, version = parse_model_ref(ref)
+    if out is not None:
+        check_result(out, force=force)
     session = Session(actor, project, as_json)
     view = session.view(f"passport of {ref}")
     made = build(
@@ -85,12 +89,16 @@ def export(
     from assay.types import parse_model_ref
 
     name, version = parse_model_ref(ref)
+    path = out or (Path(f"{name}-{version}.assay") if version.isdigit() else None)
+    if path is not None:
+        check_result(path, force=force)
     session = Session(actor, project, as_json)
     data: bytes = session.perform(
         ExportEvidence(project=session.project, model=name, version=version)
     )
-    number = session.workspace.view.version(session.project, name, version).version
-    path = out or Path(f"{name}-{number}.assay")
+    if path is None:
+        number = session.workspace.view.version(session.project, name, version).version
+        path = Path(f"{name}-{number}.assay")
     write_result(path, data, force=force)
     pinned = session.workspace.layout.config.trust_root
     value = {"file": str(path), "bytes": len(data), "trust_root": pinned}
@@ -104,8 +112,9 @@ def export(
 
 @decision.command("list")
 def list_decisions(
-    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=10_000)] = 30,
+    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=_MOST)] = 30,
     denied: Annotated[bool, typer.Option("--denied", help="Only those that were denied.")] = False,
+    action: Annotated[str, typer.Option(help="Only of this action, for example promote.")] = "",
     actor: As = "",
     project: InProject = "",
     as_json: AsJson = False,
@@ -114,22 +123,28 @@ def list_decisions(
 
     Example: assay decision list --denied
     """
+    from assay.policy.schema import ACTIONS
     from assay.workspace.opening import open_catalog
 
+    if action:
+        choice(action, tuple(ACTIONS), "action")
     session = Session(actor, project, as_json)
     session.view("decisions")
     catalog = open_catalog(session.workspace)
     try:
-        found = catalog.decisions(session.project, limit=10_000 if denied else limit)
+        found = catalog.decisions(session.project, limit=_MOST if denied or action else limit)
     finally:
         catalog.close()
-    found = [row for row in found if not (denied and row.allowed)][:limit]
+    found = [row for row in found if not (denied and row.allowed) and action in ("", row.action)][
+        :limit
+    ]
     rows = [
         [
             row.leaf,
             row.issued,
             row.action,
             session.name(row.actor),
+            named(row.subject),
             "allowed" if row.allowed else "denied",
             row.id,
         ]
@@ -138,7 +153,7 @@ def list_decisions(
     emit(
         as_json,
         found,
-        lambda: table(["leaf", "issued", "action", "actor", "", "id"], rows, empty="none"),
+        lambda: table(["leaf", "issued", "action", "actor", "on", "", "id"], rows, empty="none"),
     )
 
 
@@ -156,7 +171,7 @@ def show(which: Decision, actor: As = "", project: InProject = "", as_json: AsJs
     def human() -> None:
         answer = "[green]allowed[/]" if found["allowed"] else "[red]denied[/]"
         who = escape(session.name(found["actor"]))
-        say(f"{answer}: {escape(found['action'])} on {escape(found['cedar']['resource'])}")
+        say(f"{answer}: {escape(found['action'])} on {escape(named(found['cedar']['resource']))}")
         say(f"  asked by {who} on {found['issued']}, leaf {found['index']}")
         say(f"  policy {found['bundle']}, {escape(found['engine'])}")
         for permit in found["permits"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,25 @@ def escape(text: object) -> str:
     """Text of any origin, fit for a terminal: no markup, no control characters, one line."""
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
     return markup.escape(shown)
+
+
+_UID = re.compile(r'Assay::(\w+)::"([^"]*)"')
+
+
+def named(uid: str) -> str:
+    """``Assay::ModelVersion::"fraud/credit@3"`` as policy names it, for a person: its kind, and
+    its name unless there is only one of the kind."""
+
+    def words(found: re.Match[str]) -> str:
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", found[1]).lower()
+        return f"the {kind}" if found[2] == kind else f"{kind} {found[2]}"
+
+    return _UID.sub(words, uid)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 finding``, ``2 findings``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def emit(as_json: bool, value: Any, human: Callable[[], None]) -> None:
@@ -101,13 +121,14 @@ def show_error(error: AssayError, as_json: bool) -> None:
         return
     reasons = error.details.get("reasons")
     if reasons:
-        head = error.message.partition(" is denied.")[0]
+        head = named(error.message.partition(" is denied.")[0])
         err.print(f"[bold red]denied[/]: {escape(head)}")
-        for reason in reasons:
+        for reason, following in zip(reasons, [*reasons[1:], {}], strict=True):
             err.print(f"  [red]✗[/] [bold]{escape(reason['gate'])}[/]  {escape(reason['advice'])}")
             if reason.get("measured"):
                 err.print(f"      {escape(measured(reason['measured']))}")
-            if reason.get("remedy"):
+            # One command that opens several gates in a row is named after the last of them.
+            if reason.get("remedy") and reason["remedy"] != following.get("remedy"):
                 err.print(f"      → {escape(reason['remedy'])}")
         return
     err.print(f"[bold red]{escape(error.kind.replace('_', ' '))}[/]: {escape(error.message)}")
@@ -115,17 +136,28 @@ def show_error(error: AssayError, as_json: bool) -> None:
         err.print(f"  → {escape(error.remedy)}")
 
 
-def write_result(path: Path, data: bytes, *, force: bool) -> None:
-    """Write a file a user asked for, whole or not at all; an existing one only with `force`."""
+def check_result(path: Path, *, force: bool) -> None:
+    """Raise what `write_result` would, before any work is done for it."""
     if path.is_dir() or not path.parent.is_dir():
         raise Usage(
             f"{path} cannot be written: it is a folder, or its folder does not exist",
             remedy="name a file in a folder that exists",
             code="output",
         )
+    if path.exists() and not force:
+        raise _exists(path)
+
+
+def write_result(path: Path, data: bytes, *, force: bool) -> None:
+    """Write a file a user asked for, whole or not at all; an existing one only with `force`."""
+    check_result(path, force=force)
     try:
         files.write(path, data, mode=0o644, replace=force)
     except FileExistsError as error:
-        raise Conflict(
-            f"{path} exists", remedy="name another file with --out, or add --force", code="output"
-        ) from error
+        raise _exists(path) from error
+
+
+def _exists(path: Path) -> Conflict:
+    return Conflict(
+        f"{path} exists", remedy="name another file with --out, or add --force", code="output"
+    )

@@ -148,5 +148,5 @@ def ask_missing(given: dict[str, str], questions: dict[str, str], code: str) -> 
 def choice(text: str, allowed: Sequence[str], what: str) -> str:
     """`text` if it is one of `allowed`; else `Usage`."""
     if text not in allowed:
-        raise Usage(f"{text[:40]!r} is not a {what}", remedy=f"one of {', '.join(allowed)}")
+        raise Usage(f"{text[:40]!r} is no {what}", remedy=f"one of {', '.join(allowed)}")
     return text
