@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,8 +25,10 @@ PARITY_PRODUCER = "assay.formats.parity/1"
 
 SAMPLE_ROWS = 2_000
 """Rows of the training data that a conversion is tried on."""
+_NAMED = 12
+"""Columns that an error names."""
 _LIMITS = Limits(memory_bytes=8 * GIB, cpu_seconds=300, wall_seconds=600, answer_bytes=GIB)
-_MISTAKES = frozenset({"usage.convert.columns", "usage.convert.sample"})
+_MISTAKES = frozenset({"usage.convert.columns", "usage.convert.sample", "usage.model.positive"})
 """What goes wrong in a conversion because of what the user gave, not because of the model."""
 
 
@@ -62,11 +65,14 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             known = [column["name"] for column in found.details["schema"]]
             for column in filter(None, (self.label, *self.sensitive, *self.leave_out)):
                 if column not in known:
-                    raise Usage(
-                        f"dataset {dataset} has no column {column!r}",
-                        remedy=f"columns: {', '.join(known)}",
-                        code="model.column",
-                    )
+                    raise _no_column(dataset, column, known)
+        if self.test and self._trained_on(view) == view.dataset(self.project, self.test).content:
+            raise Usage(
+                f"{self.train} and {self.test} are the same rows: a model is not judged on what it "
+                "was trained on",
+                remedy="register rows that were held out, and name those with --test",
+                code="model.same_data",
+            )
         if not 0 < self.threshold < 1:
             raise Usage(
                 f"the threshold {self.threshold} is not between 0 and 1",
@@ -165,6 +171,12 @@ class RegisterModel(Action, frozen=True, kw_only=True):
         self, doing: Doing, copy: Path, found: Detected, details: dict[str, Any]
     ) -> _Served:
         if not self.train:
+            if found.format == "safetensors":  # Rows would not help it.
+                raise Usage(
+                    "a safetensors file holds weights without the computation that uses them",
+                    remedy="export the network to ONNX where it was trained (torch.onnx.export)",
+                    code="convert.weights",
+                )
             raise Usage(
                 f"a {found.format} model is converted to ONNX, which needs rows like those it was "
                 "trained on",
@@ -184,6 +196,7 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             require=require,
         )
         converted = convert.decode_converted(outcome.value)
+        self._check_positive(converted)
         doing.progress("comparing the conversion with the original")
         measured = run(
             "assay.formats.parity:measure",
@@ -201,12 +214,34 @@ class RegisterModel(Action, frozen=True, kw_only=True):
         }
         return _Served(served, msgspec.to_builtins(compared))
 
+    def _check_positive(self, converted: convert.Converted) -> None:
+        """A label that the model never gives would be noticed only when it is assessed."""
+        known = converted.classes
+        if self.positive is None or converted.kind != "classifier" or self.positive in known:
+            return
+        raise Usage(
+            f"{str(self.positive)[:40]!r} is none of the labels that the model gives",
+            remedy=f"--positive with one of: {', '.join(str(label) for label in known[:20])}",
+            code="model.positive",
+        )
+
 
 class _Served(msgspec.Struct):
     """The digest of the ONNX model, if there is one, and how it compares with the original."""
 
     served: Digest | None
     parity: dict[str, Any] | None
+
+
+def _no_column(dataset: str, column: str, known: list[str]) -> Usage:
+    alike = difflib.get_close_matches(column, known, n=3)
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    listed = f"columns: {', '.join(known[:_NAMED])}{more}"
+    return Usage(
+        f"dataset {dataset} has no column {column!r}",
+        remedy=f"did you mean {' or '.join(alike)}?" if alike else listed,
+        code="model.column",
+    )
 
 
 def _scan(copy: Path) -> dict[str, Any]:

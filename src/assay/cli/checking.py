@@ -8,7 +8,7 @@ import typer
 
 from assay.cli import words
 from assay.cli.model import model
-from assay.cli.output import emit, escape, measured, say
+from assay.cli.output import counted, emit, escape, measured, say
 from assay.cli.session import As, AsJson, InProject, Ref, Session
 
 if TYPE_CHECKING:
@@ -42,18 +42,21 @@ def check(
     name, version = parse_model_ref(ref)
     choice(stage, STAGES, "stage")
     session = Session(actor, project, as_json)
-    session.view(f"gates of {ref}")
+    version_of = session.view(f"gates of {ref}").version(session.project, name, version)
     found = checklist(
         session.workspace,
         session.person,
         Promote(project=session.project, model=name, version=version, stage=stage, region=region),
     )
-    emit(as_json, found, lambda: _print(found, ref, stage))
+    # What cannot be served cannot be measured either: no command but a new registration helps.
+    route = "" if version_of.served else str(version_of.details.get("route", ""))
+    why = "" if version_of.served else str(version_of.details.get("unservable", ""))
+    emit(as_json, found, lambda: _print(found, ref, stage, why, route))
     if not found.open:
         raise typer.Exit(3)
 
 
-def _print(found: Checklist, ref: str, stage: str) -> None:
+def _print(found: Checklist, ref: str, stage: str, why: str, route: str) -> None:
     for gate in found.gates:
         mark = "[green]✓[/]" if gate.passed else "[red]✗[/]"
         advice = "" if gate.passed else f"  {escape(gate.advice)}"
@@ -66,12 +69,17 @@ def _print(found: Checklist, ref: str, stage: str) -> None:
         say(f"\nevery gate is open: assay promote {escape(ref)} --to {escape(stage)}")
         return
     closed = [gate for gate in found.gates if not gate.passed]
-    say(f"\n{len(closed)} of {len(found.gates)} gates are closed")
+    are = "is" if len(closed) == 1 else "are"
+    say(f"\n{len(closed)} of {counted(len(found.gates), 'gate')} {are} closed")
+    if why:
+        say(f"it cannot be served: {escape(why)}")
+        say(f"  → {escape(route)}; then register that as a new version")
+        return
     if found.steps:
         say("to open them, in this order:")
     for number, step in enumerate(found.steps, start=1):
         say(f"  {number}. {escape(step.command)}")
         say(f"     {words.duration(step.seconds)}; for {escape(', '.join(step.gates))}")
-    for gate in closed:
-        if not gate.remedy:
-            say(f"  no command opens {escape(gate.gate)}")
+    stuck = [gate.gate for gate in closed if not gate.remedy]
+    if stuck:
+        say(f"no command opens {escape(', '.join(stuck))}: another version, or other limits, may")

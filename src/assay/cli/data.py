@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from assay.cli.output import emit, escape, say, statements, table
-from assay.cli.session import As, AsJson, InProject, Session, ask_missing, listed, plain_path, short
+from assay.cli.session import As, AsJson, InProject, Session, ask_missing, given_path, listed, short
+from assay.errors import Usage
 
 data = typer.Typer(
     help="Datasets: whose they are, what they may be used for.", no_args_is_help=True
@@ -64,6 +65,8 @@ def register(
     from assay.actions.datasets import RegisterDataset
     from assay.cli.personal import as_name
 
+    if path.is_dir():
+        raise Usage(f"{path} is a folder", remedy="name a CSV or Parquet file", code="data.folder")
     session = Session(actor, project, as_json)
     answers = ask_missing(
         {
@@ -76,12 +79,13 @@ def register(
         },
         QUESTIONS,
         "data.missing",
+        path=path,
     )
     done: dict[str, Any] = session.perform(
         RegisterDataset(
             project=session.project,
             dataset=name or as_name(path.stem),
-            path=plain_path(path),
+            path=given_path(path),
             owner=answers["owner"],
             origin=answers["origin"],
             licence=answers["licence"],
@@ -116,7 +120,7 @@ def list_datasets(actor: As = "", project: InProject = "", as_json: AsJson = Fal
     rows = [
         [
             d.name,
-            d.details["rows"],
+            f"{d.details['rows']:,}",
             d.owner,
             d.details["legal_basis"],
             ", ".join(d.details["purposes"]),
@@ -161,7 +165,8 @@ def show(name: Name, actor: As = "", project: InProject = "", as_json: AsJson = 
         state = " [yellow](on hold)[/]" if found.hold else ""
         say(f"[bold]{escape(found.name)}[/]{state}  {short(found.content)}")
         for key in ("rows", "columns", "origin", "licence", "legal_basis", "subject_column"):
-            say(f"  {key.replace('_', ' ')}: {escape(found.details[key])}")
+            if found.details[key] != "":
+                say(f"  {key.replace('_', ' ')}: {escape(found.details[key])}")
         say(f"  owner: {escape(found.owner)}")
         say(f"  purposes: {escape(', '.join(found.details['purposes']))}")
         say(f"  residency: {escape(', '.join(found.details['residency']))}")

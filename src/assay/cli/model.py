@@ -16,10 +16,11 @@ from assay.cli.session import (
     Ref,
     Session,
     ask_missing,
+    given_path,
     listed,
-    plain_path,
     short,
 )
+from assay.errors import Usage
 
 model = typer.Typer(help="Models: take them in, measure them, look at their evidence.")
 
@@ -69,12 +70,12 @@ def register(
     from assay.actions.models import RegisterModel
 
     session = Session(actor, project, as_json)
-    answers = ask_missing({"name": name, "purpose": purpose}, QUESTIONS, "model.missing")
+    answers = ask_missing({"name": name, "purpose": purpose}, QUESTIONS, "model.missing", path=path)
     done: dict[str, Any] = session.perform(
         RegisterModel(
             project=session.project,
             model=answers["name"],
-            path=plain_path(path),
+            path=given_path(path),
             purpose=answers["purpose"],
             train=train,
             test=test,
@@ -120,6 +121,11 @@ def _registered(done: dict[str, Any], project: str) -> None:
     else:
         say(f"  conversion: to ONNX, at isolation level {escape(details['isolation'])}")
         say(f"  parity: {words.parity(done['parity'])}")
+        if details["kind"] == "regressor":
+            say(
+                "  [yellow]predicts a number[/]: only classifiers can be assessed as yet, so it can"
+            )
+            say("    be promoted no further than development")
     say(f"next: assay model check {escape(ref)} --for production --project {escape(project)}")
 
 
@@ -130,7 +136,9 @@ def list_models(actor: As = "", project: InProject = "", as_json: AsJson = False
     Example: assay model list
     """
     session = Session(actor, project, as_json)
-    found = session.view("models").versions(session.project)
+    found = sorted(
+        session.view("models").versions(session.project), key=lambda v: (v.name, int(v.version))
+    )
     rows = [
         [v.name, v.version, v.stage, v.details.get("format", ""), _state(v), session.name(v.author)]
         for v in found
@@ -206,9 +214,20 @@ def show(ref: Ref, actor: As = "", project: InProject = "", as_json: AsJson = Fa
 @model.command("assess")
 def assess(
     ref: Ref,
-    data: Annotated[str, typer.Option(help="Rows it was not trained on.", metavar="DATASET")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Rows it was not trained on; default: --test of its registration.",
+            metavar="DATASET",
+        ),
+    ] = "",
     train: Annotated[
-        str, typer.Option(help="Rows it was trained on, for gap and privacy.", metavar="DATASET")
+        str,
+        typer.Option(
+            help="Rows it was trained on, for gap and privacy; default: --train of its "
+            "registration.",
+            metavar="DATASET",
+        ),
     ] = "",
     seed: Annotated[int, typer.Option(help="Seed of the attacks' reference models.")] = 0,
     actor: As = "",
@@ -217,13 +236,24 @@ def assess(
 ) -> None:
     """Measure a version: how good it is with its intervals, and what it gives away.
 
-    Example: assay model assess credit@3 --data holdout --train loans
+    Example: assay model assess credit@3, or assay model assess credit@3 --data holdout
     """
     from assay.actions.assessment import AssessModel
     from assay.types import parse_model_ref
 
     name, version = parse_model_ref(ref)
     session = Session(actor, project, as_json)
+    if not (data and train):
+        details = session.view(f"model {ref}").version(session.project, name, version).details
+        # An assessment without the training rows leaves the gap unknown, for good: the worst
+        # statement counts.
+        data, train = data or details.get("test", ""), train or details["dataset"]
+    if not data:
+        raise Usage(
+            f"{ref} was registered without --test, so it is not known what to judge it on",
+            remedy="name rows that it was not trained on: --data DATASET",
+            code="assess.data",
+        )
     done: dict[str, Any] = session.perform(
         AssessModel(
             project=session.project, model=name, version=version, data=data, train=train, seed=seed
@@ -236,7 +266,7 @@ def assess(
             for title, text in words.of(kind, predicate):
                 say(f"  {escape(title)}: {escape(text)}")
         if not train:
-            say("  not measured without --train: what it learned by heart, and its privacy")
+            say("  not measured: what it learned by heart, and its privacy (they need --train)")
 
     emit(as_json, done, human)
 

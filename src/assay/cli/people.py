@@ -163,7 +163,7 @@ def list_actors(by: As = "", in_project: InProject = "", as_json: AsJson = False
         [
             f["name"] or f["id"],
             f["kind"],
-            f["level"],
+            f["level"] if f["keys"] else "no key",
             ", ".join(f["roles"]),
             "disabled" if f["disabled"] else "",
         ]

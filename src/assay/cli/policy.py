@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.output import emit, escape, say, table
+from assay.cli.output import counted, emit, escape, say, table
 from assay.cli.session import As, AsJson, Session
 from assay.errors import Usage
 
@@ -43,7 +43,11 @@ def check(as_json: AsJson = False) -> None:
     def human() -> None:
         for problem in problems:
             say(f"[red]✗[/] {escape(problem)}")
-        say(f"{bundle.digest}: {len(problems)} problems")
+        if problems:
+            say(counted(len(problems), "problem"))
+            return
+        say("[green]✓[/] the policy can be applied: assay policy test, then assay policy apply")
+        say(f"  as the bundle {bundle.digest}")
 
     emit(as_json, {"bundle": bundle.digest, "problems": problems}, human)
     if problems:
@@ -95,7 +99,7 @@ def apply(
     problems = problems_of(bundle)
     if problems:
         raise Usage(
-            f"the policy has {len(problems)} problems, the first: {problems[0]}",
+            f"the policy has {counted(len(problems), 'problem')}, the first: {problems[0]}",
             remedy="assay policy check lists them; mend them, then apply it",
             code="policy.check",
             details={"problems": problems},
@@ -109,7 +113,7 @@ def apply(
 
     def human() -> None:
         if done["before"] == done["bundle"]:
-            say(f"{done['bundle']} was active already, and is")
+            say(f"nothing to apply: {done['bundle']} is active already")
         else:
             say(f"active now: [bold]{done['bundle']}[/]")
             say(f"before:     {done['before']}")
@@ -173,4 +177,6 @@ def show(
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return ", ".join(value) if isinstance(value, list) else str(value)

@@ -93,6 +93,8 @@ def create_token(
 ) -> None:
     """A bearer token for a service of the project; printed once, kept nowhere.
 
+    With --json, `secret` is what a request carries and `token` its id, for `assay token revoke`.
+
     Example: ASSAY_TOKEN=$(assay token create --for scoring-app --days 90)
     """
     from assay.actions.people import CreateToken

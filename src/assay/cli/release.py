@@ -71,12 +71,13 @@ def promote(
     done = session.perform(
         Promote(project=session.project, model=name, version=version, stage=to, region=region)
     )
-    before = f" (before: {done['before']})" if done["before"] else ""
+    same = done["before"] == done["version"]
+    before = f" (before: {done['before']})" if done["before"] and not same else ""
     emit(
         as_json,
         done,
         lambda: say(
-            f"{escape(done['model'])}@{escape(to)} is now [bold]version "
+            f"{escape(done['model'])}@{escape(to)} is {'still' if same else 'now'} [bold]version "
             f"{escape(done['version'])}[/]{escape(before)}"
         ),
     )
@@ -131,7 +132,11 @@ def revoke(
         Revoke(project=session.project, model=name, version=version, reason=reason)
     )
     shown = f"{escape(done['model'])}@{escape(done['version'])}"
-    emit(as_json, done, lambda: say(f"[bold]{shown}[/] is revoked for ever"))
+
+    def human() -> None:
+        say(f"[bold]{shown}[/] is revoked for ever, and so are these bytes under any other name")
+
+    emit(as_json, done, human)
 
 
 def supersede(

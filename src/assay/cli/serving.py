@@ -116,9 +116,10 @@ def _ready(at: Listening, endpoint: Any, as_json: bool) -> None:
             f"{escape(endpoint.facts['approval'])})"
         )
         say(
-            f'  curl -H "Authorization: Bearer $ASSAY_TOKEN" {escape(at.url)}/v2/models/'
-            f"{escape(endpoint.model)}"
+            f'  what it takes: curl -H "Authorization: Bearer $ASSAY_TOKEN" {escape(at.url)}'
+            f"/v2/models/{escape(endpoint.model)}"
         )
+        say("  a token: assay token create --for SERVICE; Ctrl-C stops it")
 
     emit(as_json, made, human)
 

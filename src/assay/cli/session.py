@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli import output
-from assay.errors import Usage
+from assay.errors import NotFound, Usage
 
 if TYPE_CHECKING:
     from assay.workspace.action import Action
@@ -121,8 +122,13 @@ def listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def plain_path(path: Path) -> str:
-    """The path as typed; without ``..`` where it has any, which the actions refuse."""
+def given_path(path: Path) -> str:
+    """A path as typed; without ``..`` where it has any, which the actions refuse.
+
+    What does not exist is told before anything is decided or asked.
+    """
+    if not os.path.lexists(path):
+        raise NotFound(f"{path} does not exist", remedy="check the path", code="file")
     return str(path.resolve()) if ".." in path.parts else str(path)
 
 
@@ -131,8 +137,10 @@ def short(digest: str) -> str:
     return f"{digest[:19]}…" if len(digest) > 20 else digest
 
 
-def ask_missing(given: dict[str, str], questions: dict[str, str], code: str) -> dict[str, str]:
-    """Ask for what is missing at a terminal; elsewhere name all of it in one error."""
+def ask_missing(
+    given: dict[str, str], questions: dict[str, str], code: str, *, path: Path
+) -> dict[str, str]:
+    """Ask for what is missing about `path` at a terminal; elsewhere name all of it in one error."""
     import sys
 
     missing = [name for name in questions if not given.get(name)]
@@ -140,6 +148,7 @@ def ask_missing(given: dict[str, str], questions: dict[str, str], code: str) -> 
         options = " ".join(f"--{name.replace('_', '-')} …" for name in missing)
         named = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
         raise Usage(f"missing: {named}", remedy=f"add {options}", code=code)
+    given_path(path)  # Nobody answers questions about a file that is not there.
     for name in missing:
         given[name] = typer.prompt(questions[name], err=True)
     return given

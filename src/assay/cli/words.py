@@ -7,6 +7,8 @@ from typing import Any
 from assay.cli.output import escape, say
 
 _SHOWN = 20
+_WHERE = 80
+"""Characters of a place in a file: a hostile archive names its members as it likes."""
 
 
 def of(kind: str, predicate: dict[str, Any]) -> list[tuple[str, str]]:
@@ -25,9 +27,11 @@ def scan(found: dict[str, Any]) -> str:
 def findings(found: dict[str, Any]) -> None:
     """What a scan found, one line each."""
     for finding in found["findings"][:_SHOWN]:
+        where = str(finding["where"])
+        where = where if len(where) <= _WHERE else f"{where[: _WHERE // 2]}…{where[-_WHERE // 4 :]}"
         say(
             f"    [red]{escape(finding['severity'])}[/] {escape(finding['rule'])} at "
-            f"{escape(finding['where'])}: {escape(finding['what'])}"
+            f"{escape(where)}: {escape(finding['what'])}"
         )
     more = found["findings_count"] - min(_SHOWN, len(found["findings"]))
     if more > 0:
