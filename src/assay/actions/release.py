@@ -59,6 +59,8 @@ def version_target(
         )
         cited = {digest for digests in facts.sources.values() for digest in digests}
         target.cited = sorted(cited | {approval["envelope"] for approval in approvals})
+        # Who approved may lose their say while this is being done.
+        target.subjects.extend(f"actor:{approval['actor']}" for approval in approvals)
     return target
 
 

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 from assay.actions.models import read_served
 from assay.actions.people import subject_of
 from assay.actions.release import version_target
-from assay.errors import NotFound
+from assay.errors import NotFound, Usage
 from assay.isolation.probe import probe
 from assay.policy import vocabulary as cedar
+from assay.types import STAGES
 from assay.workspace.action import Action, Doing, Durability, Outcome, Target
 from assay.workspace.view import View
 
@@ -29,7 +30,7 @@ class Deploy(Action, frozen=True, kw_only=True):
     region: str = "local"
 
     def target(self, view: View) -> Target:
-        return version_target(
+        made = version_target(
             view,
             self.project,
             self.model,
@@ -38,6 +39,18 @@ class Deploy(Action, frozen=True, kw_only=True):
             stage=self.stage,
             region=self.region,
         )
+        held = view.state.endpoints.get(f"{self.project}/{self.model}")
+        # Whoever asks names the endpoint, not the stage: fewer gates must not answer in its place.
+        if held and not held["killed"] and _rank(held["stage"]) > _rank(self.stage):
+            raise Usage(
+                f"the endpoint {self.model} answers for {held['stage']}, and {self.stage} asks for "
+                "fewer gates",
+                remedy=f"deploy for {held['stage']}, or stop it first: "
+                f"assay kill {self.model} --reason WHY",
+                code="endpoint.stage",
+            )
+        made.subjects.append(f"endpoint:{self.project}/{self.model}")
+        return made
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)
@@ -55,6 +68,10 @@ class Deploy(Action, frozen=True, kw_only=True):
         subject = {f"{found.name}@{found.version}": found.served or found.artifact}
         statement = doing.attest("endpoint", subject, predicate)
         return Outcome({**predicate, "onnx": onnx, "served": found.served}, [statement])
+
+
+def _rank(stage: str) -> int:
+    return STAGES.index(stage) if stage in STAGES else -1
 
 
 def endpoint_target(view: View, project: str, name: str, context: dict[str, Any]) -> Target:

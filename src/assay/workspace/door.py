@@ -12,7 +12,7 @@ sealed blob for a person.
 4. *Record.*  What it produced and its outcome go on the ledger in one append, and only if none of
    the subjects it was decided on has moved meanwhile: a revocation that slips in between wins.
 
-After a crash `recover` repeats or abandons each open decision; it never guesses.
+After a crash `recover` repeats each open decision that policy still allows, or abandons it.
 """
 
 from __future__ import annotations
@@ -167,23 +167,22 @@ class Workspace:
         # Of the workspace itself everybody may know who can change it.
         target.outsider = outsider and action.project != WORKSPACE
         check_project(action, target)
-        asked = Request(
-            principal=cedar.actor_uid(proven.actor),
-            action=cedar.uid("Action", action.name),
-            resource=target.uid,
-            context={
-                **target.context,
-                "now": {"__extn": {"fn": "datetime", "arg": issued}},
-                "mfa": proven.mfa,
-            },
-            entities=[
-                self.view.actor_entity(proven.actor, action.project, mfa=proven.mfa),
-                *target.entities,
-            ],
-        )
+        asked = self._question(proven.actor, proven.mfa, action, target, issued)
         decision = engine.decide(asked)
         target.subjects = target.guarded(proven.actor)
         return _Who(proven, asked, request), target, decision
+
+    def _question(self, actor: str, mfa: bool, action: Action, target: Target, now: str) -> Request:
+        return Request(
+            principal=cedar.actor_uid(actor),
+            action=cedar.uid("Action", action.name),
+            resource=target.uid,
+            context={**target.context, "now": cedar.datetime(now), "mfa": mfa},
+            entities=[
+                self.view.actor_entity(actor, action.project, mfa=mfa),
+                *target.entities,
+            ],
+        )
 
     def _is_outsider(self, actor: str, project: str) -> bool:
         """Whether somebody has no role at all in a project, be there such a project or not."""
@@ -363,12 +362,18 @@ class Workspace:
         action = from_params(held.request["params"])
         if action is None or not action.redo:
             return "crash"
+        engine = self.engine()
         try:
             target = action.target(self.view)
             subjects = target.guarded(held.actor)
             revisions = {s: self.view.state.revisions.get(s, -1) for s in subjects}
             if any(moved > held.index for moved in revisions.values()):
                 return "overtaken"  # A revocation since then wins, as it does in `perform`.
+            # What was allowed then may be out of date by the clock, or stand on who is gone.
+            mfa = self._had_second_factor(held)
+            asked = self._question(held.actor, mfa, action, target, self.view.now())
+            if not engine.decide(asked).allowed:
+                return "denied"
             outcome = self._apply(held.actor, None, action, decision_id, _silent)
             self._record(action, decision_id, target, outcome, revisions)
         except (Unavailable, Corrupt):
@@ -376,6 +381,11 @@ class Workspace:
         except AssayError as error:
             return error.code
         return ""
+
+    def _had_second_factor(self, held: OpenDecision) -> bool:
+        raw = self.view.leaf(held.index).envelope
+        told = dsse.decode(raw).statement().predicate if raw is not None else {}
+        return told.get("cedar", {}).get("context", {}).get("mfa") is True
 
     # -- the ledger -------------------------------------------------------------------------------
 
