@@ -110,13 +110,14 @@ def test_an_existing_recipient_needs_no_proof_and_is_checked(empty: Any) -> None
 
 
 def test_a_failure_takes_back_the_key_that_was_made(empty: Any) -> None:
-    (empty.ws / "policy").mkdir()
-    (empty.ws / "policy" / "strange.bin").write_bytes(b"x")
+    for folder in ("policy", "assay-policy"):
+        (empty.ws / folder).mkdir()
+        (empty.ws / folder / "strange.bin").write_bytes(b"x")
     done = empty("init", "--development", "--name", "alice")
     assert done.code == 2
     assert not (empty.folder / "keys" / "alice.pem").exists()
     assert not (empty.ws / "assay.toml").exists()
-    (empty.ws / "policy" / "strange.bin").unlink()
+    (empty.ws / "assay-policy" / "strange.bin").unlink()
     empty.ok("init", "--development", "--name", "alice")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from assay.actions.gates import Checklist, checklist
+from assay.actions.gates import Checklist, GateState, checklist
 from assay.actions.release import Promote
 from assay.evidence import notes
 from assay.evidence.facts import Evidence
@@ -52,7 +52,7 @@ def build(
     names = workspace.directory
     approvals = view.approvals(found, stage)
     level = approval_level(approvals)
-    proven = _proven(view, project, evidence)
+    proven = _proven(view, project, f"{found.name}@{found.version}", evidence)
     checkpoint = view.checkpoint
     return Passport(
         name=found.name,
@@ -65,7 +65,7 @@ def build(
         proven=tuple(proven),
         declared=tuple(_declared(view, found, names.name(found.author))),
         missing=tuple(
-            Claim(gate.gate, gate.advice, f"supplied by: {gate.remedy}" if gate.remedy else "")
+            _missing(gate, servable=found.served is not None)
             for gate in gates.gates
             if not gate.passed
         ),
@@ -83,20 +83,25 @@ def build(
     )
 
 
-def _proven(view: View, project: str, evidence: list[Evidence]) -> list[Claim]:
+def _proven(view: View, project: str, ref: str, evidence: list[Evidence]) -> list[Claim]:
     trusted = {
         (producer.producer, kind)
         for producer in view.policy.producers
         for kind in producer.predicate_types
     }
     superseded = view.state.superseded_in(project)
+    # The workspace's health changes: of its examinations only the last says how it is.
+    examined = max((e.index for e in evidence if kind_of(e.statement) == "doctor"), default=-1)
     claims: list[Claim] = []
     for item in evidence:
         kind = kind_of(item.statement)
         counts = (item.producer, item.statement.predicateType) in trusted
-        if kind in _PASSING or not counts:
+        if kind in _PASSING or not counts or (kind == "doctor" and item.index != examined):
             continue
         note = " (superseded: it no longer counts)" if item.envelope_digest in superseded else ""
+        named = [subject.name.removesuffix(".onnx") for subject in item.statement.subject]
+        if kind != "doctor" and ref not in named:
+            note = f" (of the same bytes as {named[0]}){note}"
         source = _source(item.index, item.envelope_digest)
         for title, text in sentences(kind, item.statement.predicate):
             claims.append(Claim(title + note, text, f"{source} · {item.statement.header.issued}"))
@@ -131,12 +136,19 @@ def _declared(view: View, found: VersionState, author: str) -> list[Claim]:
     return claims
 
 
+def _missing(gate: GateState, *, servable: bool) -> Claim:
+    measured = ", ".join(f"{name} {value}" for name, value in gate.measured.items())
+    # What cannot be served cannot be assessed or approved either.
+    supplied = f"supplied by: {gate.remedy}" if gate.remedy and servable else ""
+    return Claim(gate.gate, gate.advice, " · ".join(filter(None, (measured, supplied))))
+
+
 def _approval(approval: dict[str, Any], name: Callable[[str], str]) -> Claim:
     level = _LEVELS.get(approval["level"], approval["level"])
     said = f", who said: {approval['comment']}" if approval["comment"] else ""
     return Claim(
         name(approval["actor"]),
-        f"signed {level} on {approval['issued']}{said}",
+        f"signed on {approval['issued']} {level}{said}",
         _source(approval["index"], approval["envelope"]),
     )
 
@@ -153,10 +165,13 @@ def _summary(
     if quality is None:
         lines.append("How well it works has not been measured here.")
     else:
+        ranks = "a positive case above a negative one"
+        if len(quality["classes"]) > 2:
+            ranks = "a case of a class above one of another (the mean over its classes)"
         lines.append(
-            f"On {quality['rows']:,} rows that it was assessed on, it ranks a positive case above "
-            f"a negative one in {_percent(quality['auc']['value'])} of pairs; at least "
-            f"{_percent(quality['auc']['lower'])} holds with 95 % confidence."
+            f"On the {quality['rows']:,} rows that it was assessed on, it ranks {ranks} in "
+            f"{_percent(quality['auc']['value'])} of pairs; with 95 % confidence, in at least "
+            f"{_percent(quality['auc']['lower'])}."
         )
     privacy = latest.get("privacy-membership")
     if privacy is None:
@@ -170,9 +185,14 @@ def _summary(
         lines.append("It was revoked and must not be used.")
     elif found.hold:
         lines.append("It is on hold and must not be put to use until the hold is lifted.")
+    elif found.details.get("quarantined"):
+        lines.append("Its file is quarantined, because of what the scan found: it cannot be used.")
+    elif not found.served:
+        lines.append(f"It cannot be served: {found.details.get('unservable', '')}.")
     else:
         closed = sum(not gate.passed for gate in gates.gates)
-        state = "every gate is open" if not closed else f"{closed} gates are closed"
+        state = f"{_count(closed, 'gate')} {'is' if closed == 1 else 'are'} closed"
+        state = state if closed else "every gate is open"
         lines.append(f"For {stage}, {state}; it is {level}.")
     return tuple(lines)
 
@@ -226,13 +246,11 @@ def _parity(p: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _scan(p: dict[str, Any]) -> list[tuple[str, str]]:
-    plural = "" if p["files"] == 1 else "s"
+    files = _count(p["files"], "file")
     if p["clean"]:
-        text = (
-            f"clean: {p['files']} file{plural} read to the last byte, nothing that could run code"
-        )
+        text = f"clean: {files} read to the last byte, nothing that could run code"
     else:
-        text = f"{p['verdict']}: {p['findings_count']} findings in {p['files']} file{plural}"
+        text = f"{p['verdict']}: {_count(p['findings_count'], 'finding')} in {files}"
     return [("Scan", text)]
 
 
@@ -244,8 +262,8 @@ def _doctor(p: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         (
             "Workspace",
-            f"examined: {p['critical']} critical findings, {p['warnings']} warnings; isolation "
-            f"{p['isolation']}",
+            f"examined: {_count(p['critical'], 'critical finding')}, "
+            f"{_count(p['warnings'], 'warning')}; isolation {p['isolation']}",
         )
     ]
 
@@ -262,6 +280,10 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
 
 def _interval(figure: dict[str, Any]) -> str:
     return f"{figure['value']:.3f} ({figure['lower']:.3f} to {figure['upper']:.3f})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _percent(share: float) -> str:
