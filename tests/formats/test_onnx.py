@@ -109,7 +109,7 @@ def test_a_refusal_names_the_rule_and_the_route() -> None:
     for made in (external("../../etc/passwd"), custom()):
         with pytest.raises(Usage) as caught:
             check(inspect(made.SerializeToString()))
-        assert "assay model convert" in caught.value.remedy
+        assert "register the original model" in caught.value.remedy
     with pytest.raises(Usage):
         Predictor(custom().SerializeToString())
 
