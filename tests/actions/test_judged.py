@@ -94,3 +94,13 @@ def test_a_tree_that_knows_its_rows_by_heart_stays_out(town: Town) -> None:
 def test_an_assessment_says_how_many_rows_were_shared(town: Town) -> None:
     (quality,) = town.statements("quality")
     assert quality.predicate["shared_rows"] == {"share": 0.0, "expected": 0.0}
+
+
+def test_what_it_was_trained_on_need_not_be_named_again(town: Town) -> None:
+    register(town, "more", numbers(500, 7))
+    found = town.do("eve", judge("more", ""))
+    assert found["datasets"]["train"]["name"] == "train"
+    assert "gap" in found["found"]["quality"]
+    served = town.ws.view.version("alpha", "score", "1").served
+    assert served is not None
+    assert "gap_upper" in town.ws.view.facts("alpha", served).values["quality"]

@@ -37,16 +37,18 @@ class AssessModel(Action, frozen=True, kw_only=True):
     data: str
     """The dataset to judge it on."""
     train: str = ""
-    """The dataset it was trained on: for the generalisation gap and membership inference."""
+    """The dataset it was trained on: for the generalisation gap and membership inference.  By
+    default what was registered, because a figure that one assessment lacks is no fact at all."""
     seed: int = 0
 
     def target(self, view: View) -> Target:
         found = view.version(self.project, self.model, self.version)
         data = view.dataset(self.project, self.data)
-        trained_on = view.dataset(self.project, self.train) if self.train else None
+        train = self._train(view, found)
+        trained_on = view.dataset(self.project, train) if train else None
         if trained_on is not None and trained_on.content == data.content:
             raise Usage(
-                f"{self.data} and {self.train} are the same rows: a model is not judged on what it "
+                f"{self.data} and {train} are the same rows: a model is not judged on what it "
                 "was trained on",
                 remedy="register rows that were held out, and assess on those",
                 code="assess.same_data",
@@ -60,7 +62,7 @@ class AssessModel(Action, frozen=True, kw_only=True):
             )
         made = version_target(view, self.project, self.model, found.version, {})
         # What is read must be what was looked at here.
-        read = filter(None, (self.data, self.train))
+        read = filter(None, (self.data, train))
         made.subjects.extend(f"dataset:{self.project}/{name}" for name in read)
         return made
 
@@ -78,9 +80,9 @@ class AssessModel(Action, frozen=True, kw_only=True):
             )
         if not registered or trained_on is None:
             return
-        if self.train != registered or (content and trained_on.content != content):
+        if trained_on.name != registered or (content and trained_on.content != content):
             raise Usage(
-                f"{self.train} as it is now is not what {self.model}@{found.version} was "
+                f"{trained_on.name} as it is now is not what {self.model}@{found.version} was "
                 f"registered as trained on: {registered}, {content or 'of that time'}",
                 remedy=f"assess with --train {registered}; if that was registered anew since, "
                 "register the model again",
@@ -93,10 +95,10 @@ class AssessModel(Action, frozen=True, kw_only=True):
         test, test_digest = _rows(doing, found, self.data)
         datasets = {"data": {"name": self.data, "content": test_digest}}
         train, shared = None, None
-        if self.train:
-            train, train_digest = _rows(doing, found, self.train)
-            datasets["train"] = {"name": self.train, "content": train_digest}
-            shared = self._shared(found, test, train)
+        if trained_on := self._train(doing.view, found):
+            train, train_digest = _rows(doing, found, trained_on)
+            datasets["train"] = {"name": trained_on, "content": train_digest}
+            shared = self._shared(found, test, train, trained_on)
         subject = {f"{found.name}@{found.version}.onnx": found.served or found.artifact}
         statements: list[Statement] = []
         predicates: dict[str, Any] = {}
@@ -129,7 +131,16 @@ class AssessModel(Action, frozen=True, kw_only=True):
         value = {"model": found.name, "version": found.version, "datasets": datasets}
         return Outcome({**value, "found": predicates}, statements)
 
-    def _shared(self, found: VersionState, test: Rows, train: Rows) -> dict[str, float]:
+    def _train(self, view: View, found: VersionState) -> str:
+        if self.train:
+            return self.train
+        name, content = found.details["dataset"], found.details.get("trained_on")
+        held = view.state.datasets.get(f"{self.project}/{name}")
+        return name if held is not None and held.content == content else ""
+
+    def _shared(
+        self, found: VersionState, test: Rows, train: Rows, trained_on: str
+    ) -> dict[str, float]:
         """How many rows are among those trained on; raises `Usage` when too many are."""
         features = found.details.get("features")
         asked = [
@@ -140,7 +151,7 @@ class AssessModel(Action, frozen=True, kw_only=True):
         if shared.pop("suspicious"):
             raise Usage(
                 f"{100 * shared['share']:.0f} % of the rows of {self.data} are among those of "
-                f"{self.train}: a model is not judged on what it was trained on",
+                f"{trained_on}: a model is not judged on what it was trained on",
                 remedy="assess on rows that were held out",
                 code="assess.same_data",
             )

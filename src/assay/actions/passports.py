@@ -61,7 +61,7 @@ def build(
         stage=found.stage,
         revoked=found.revoked,
         held=found.hold,
-        summary=_summary(found, evidence, level, gates, stage),
+        summary=_summary(found, _worst(view, found, evidence), level, gates, stage),
         proven=tuple(proven),
         declared=tuple(_declared(view, found, names.name(found.author))),
         missing=tuple(
@@ -156,12 +156,30 @@ def _approval(approval: dict[str, Any], name: Callable[[str], str]) -> Claim:
 # -- in words -------------------------------------------------------------------------------------
 
 
+def _worst(view: View, found: VersionState, evidence: list[Evidence]) -> dict[str, dict[str, Any]]:
+    """For each fact the predicate that policy reads it from: of those that count, the worst.
+
+    The headline of a page must not be better than the gates' figure, however often and on
+    whichever rows a version was assessed again.
+    """
+    predicates = {item.envelope_digest: item.statement.predicate for item in evidence}
+    facts = view.facts(found.project, found.served or found.artifact)
+    return {
+        name: predicates[sources[0]]
+        for name, sources in facts.sources.items()
+        if sources and sources[0] in predicates
+    }
+
+
 def _summary(
-    found: VersionState, evidence: list[Evidence], level: str, gates: Checklist, stage: str
+    found: VersionState,
+    worst: dict[str, dict[str, Any]],
+    level: str,
+    gates: Checklist,
+    stage: str,
 ) -> tuple[str, ...]:
-    latest = {kind_of(item.statement): item.statement.predicate for item in evidence}
     lines = [f"{found.name} version {found.version} was made for {found.details['purpose']}."]
-    quality = latest.get("quality")
+    quality = worst.get("quality.auc_lower")
     if quality is None:
         lines.append("How well it works has not been measured here.")
     else:
@@ -173,7 +191,7 @@ def _summary(
             f"{_percent(quality['auc']['value'])} of pairs; with 95 % confidence, in at least "
             f"{_percent(quality['auc']['lower'])}."
         )
-    privacy = latest.get("privacy-membership")
+    privacy = worst.get("privacy.auc_upper")
     if privacy is None:
         lines.append("Whether it gives away who was in its training data has not been tested.")
     else:
