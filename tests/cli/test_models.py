@@ -8,6 +8,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+DECLARED = (
+    *("--owner", "x", "--origin", "x", "--licence", "x", "--purpose", "x"),
+    *("--legal-basis", "contract", "--residency", "local"),
+)
+
 
 class Evil:
     def __reduce__(self) -> Any:
@@ -91,6 +96,128 @@ def test_a_model_that_needs_rows_to_be_converted_is_refused_without_them(
     assert done.code == 2
     assert "--train DATASET" in done.err
     assert "bare" not in registered.ok("model", "list", by="alice").out
+
+
+def test_weights_without_a_network_are_not_asked_for_rows_that_would_not_help(
+    registered: Any,
+) -> None:
+    import numpy as np
+    import safetensors.numpy
+
+    safetensors.numpy.save_file({"w": np.ones(3)}, registered.ws / "w.safetensors")
+    done = registered(
+        *("model", "register", "w.safetensors", "--name", "bare", "--purpose", "x"), by="alice"
+    )
+    assert done.code == 1
+    assert "weights without the computation" in done.out
+    assert "--train" not in done.out
+
+
+def test_a_label_that_the_model_never_gives_is_refused_when_it_is_registered(
+    registered: Any, files: Path
+) -> None:
+    done = registered(
+        *("model", "register", files / "model.skops", "--name", "again"),
+        *("--purpose", "credit-scoring", "--train", "loans", "--label", "default"),
+        *("--positive", "7"),
+        by="alice",
+    )
+    assert done.code == 2
+    assert "'7' is none of the labels" in done.err
+    assert "0, 1" in done.err
+    assert "again" not in registered.ok("model", "list", by="alice").out
+
+
+def test_a_model_cannot_be_registered_to_be_judged_on_what_it_was_trained_on(
+    registered: Any, files: Path
+) -> None:
+    declared = ("--purpose", "credit-scoring", "--train", "loans", "--label", "default")
+    done = registered(
+        *("model", "register", files / "model.skops", "--name", "again", *declared),
+        *("--test", "loans"),
+        by="alice",
+    )
+    assert done.code == 2
+    assert "same rows" in done.err
+
+
+def test_a_column_that_is_not_there_is_answered_with_those_most_like_it(
+    registered: Any, files: Path
+) -> None:
+    def named(label: str) -> str:
+        options = ("--purpose", "credit-scoring", "--train", "loans", "--label", label)
+        done = registered(
+            *("model", "register", files / "model.skops", "--name", "again", *options), by="alice"
+        )
+        assert done.code == 2
+        return done.err
+
+    assert "did you mean default?" in named("Default")
+    assert "columns: income, debt" in named("zzz")
+
+
+def test_a_file_or_folder_that_cannot_be_taken_in_is_refused_before_anything_is_recorded(
+    registered: Any,
+) -> None:
+    before = registered.ok("verify", ".", "--json").json["checkpoint_size"]
+    declared = ("--purpose", "credit-scoring", "--name", "x")
+    for args in (("model", "register", "nope.skops", *declared), ("data", "register", "nope.csv")):
+        done = registered(*args, *(DECLARED if args[0] == "data" else ()), by="alice")
+        assert done.code == 1
+        assert "does not exist" in done.err
+    assert registered("data", "register", ".", *DECLARED, by="alice").code == 2
+    assert registered.ok("verify", ".", "--json").json["checkpoint_size"] == before
+
+
+def test_an_assessment_is_of_what_was_registered_unless_told_otherwise(
+    registered: Any, files: Path
+) -> None:
+    left_out = registered("model", "assess", "credit@1", by="alice")
+    assert left_out.code == 2
+    assert "--data DATASET" in left_out.err
+    registered.ok(
+        *("model", "register", files / "model.skops", "--name", "again"),
+        *("--purpose", "credit-scoring", "--train", "loans", "--test", "holdout"),
+        *("--label", "default"),
+        by="alice",
+    )
+    done = registered.ok("model", "assess", "again@1", "--json", by="alice").json
+    assert done["datasets"]["data"]["name"] == "holdout"
+    assert done["datasets"]["train"]["name"] == "loans"
+    assert "gap" in done["found"]["quality"]
+    # One look at the held-out rows alone would leave the gap unknown for good.
+    registered.ok("model", "assess", "again@1", "--data", "holdout", by="alice")
+    gates = registered("model", "check", "again@1", "--json", by="alice").json["gates"]
+    assert next(gate for gate in gates if gate["gate"] == "gate.gap")["passed"]
+
+
+def test_what_cannot_be_served_is_not_sent_to_be_assessed(registered: Any) -> None:
+    (registered.ws / "evil.pkl").write_bytes(pickle.dumps(Evil()))
+    registered(
+        *("model", "register", "evil.pkl", "--name", "evil", "--purpose", "credit-scoring"),
+        by="alice",
+    )
+    checked = registered("model", "check", "evil@1", by="alice")
+    assert checked.code == 3
+    assert "model assess" not in checked.out
+    assert "it cannot be served: " in checked.out
+    assert "→ save the model again" in checked.out
+    page = registered.ok("passport", "evil@1", "--json", by="alice").json
+    assert "quarantined" in " ".join(page["summary"])
+    assert not [c for c in page["missing"] if "supplied by" in c["source"]]
+
+
+def test_a_name_out_of_a_hostile_archive_is_cut_to_a_line(registered: Any) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(registered.ws / "odd.zip", "w") as archive:
+        archive.writestr("n" * 4000 + ".pkl", pickle.dumps(Evil()))
+    done = registered(
+        *("model", "register", "odd.zip", "--name", "odd", "--purpose", "credit-scoring"),
+        by="alice",
+    )
+    assert done.code == 4
+    assert max(len(line) for line in done.out.splitlines()) < 400
 
 
 def test_a_path_that_goes_up_is_taken_as_typed(registered: Any, files: Path) -> None:

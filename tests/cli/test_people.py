@@ -286,3 +286,37 @@ def test_a_project_that_does_not_exist_is_denied_as_one_of_others_is(founded: An
     assert "if there is one" in done.err
     assert founded("data", "list", "--project", "../up", by="alice").code == 2
     assert founded("project", "create", "fraud", by="alice").code == 2
+
+
+def test_who_has_no_key_is_not_said_to_have_one(founded: Any) -> None:
+    founded.ok("actor", "enrol", "app", "--kind", "service", "--role", "service", by="alice")
+    line = next(
+        line
+        for line in founded.ok("actor", "list", by="alice").out.splitlines()
+        if line.startswith("app ")
+    )
+    assert "no key" in line
+    assert "personal-key" not in line
+
+
+def test_decisions_are_listed_with_what_they_are_about_and_by_action(registered: Any) -> None:
+    registered("promote", "credit@1", "--to", "production", by="alice")
+    found = registered.ok("decision", "list", "--action", "promote", by="alice").out
+    assert "model version fraud/credit@1" in found
+    assert "readEvidence" not in found
+    assert "Assay::" not in found
+    wrong = registered("decision", "list", "--action", "dance", by="alice")
+    assert wrong.code == 2
+    assert "promote" in wrong.err
+
+
+def test_a_denial_names_a_thing_as_people_do_and_each_command_once(registered: Any) -> None:
+    done = registered("promote", "credit@1", "--to", "production", by="alice")
+    assert done.err.splitlines()[0] == "denied: promote on model version fraud/credit@1"
+    assert done.err.count("→ assay model assess") == 1
+    assert registered("doctor", by="bob").err.startswith("denied: examine on the workspace\n")
+
+
+def test_a_policy_that_can_be_applied_says_so_and_nothing_is_applied_twice(founded: Any) -> None:
+    assert "can be applied" in founded.ok("policy", "check").out
+    assert "nothing to apply" in founded.ok("policy", "apply", by="alice").out

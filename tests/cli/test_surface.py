@@ -65,6 +65,26 @@ def test_a_group_alone_shows_its_help(empty: Any, group: str) -> None:
     assert "Commands:" in done.out
 
 
+def test_a_group_says_what_each_command_is_for_in_a_whole_sentence(empty: Any) -> None:
+    for group in ((), *{path[:1] for path in COMMANDS if len(path) > 1}):
+        listed = empty.ok(*group, "--help", COLUMNS="50").out.split("Commands:")[1]
+        assert "..." not in listed, group
+    order = [
+        line.split()[0]
+        for line in empty.ok("--help").out.split("Commands:")[1].splitlines()
+        if line[2:3].strip()
+    ]
+    assert order.index("init") < order.index("data") < order.index("model") < order.index("serve")
+    assert {path[0] for path in COMMANDS} <= set(order)
+
+
+def test_an_example_can_be_copied_as_it_stands(empty: Any) -> None:
+    for path in COMMANDS:
+        example = empty.ok(*path, "--help").out.split("Example: ")[1].split("\n\n")[0]
+        lines = example.splitlines()
+        assert all(line.endswith("\\") for line in lines[:-1]), path
+
+
 def test_the_version_is_printed(empty: Any) -> None:
     assert empty.ok("--version").out.startswith("assay ")
 

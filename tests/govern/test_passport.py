@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 
 from assay.govern.passport import Claim, Gate, Passport, approval_level, render
@@ -87,3 +88,9 @@ def test_two_keys_that_one_user_can_read_are_not_two_people(
     holders: list[dict[str, object]], told: str
 ) -> None:
     assert approval_level([{"held_by": held} for held in holders]).startswith(told)
+
+
+def test_a_version_that_cannot_be_served_is_marked_at_the_head_of_its_page() -> None:
+    page = render(msgspec.structs.replace(passport("score"), served=""))
+    assert '<span class="state bad">cannot be served</span>' in page
+    assert "cannot be served</span>" not in render(passport("score"))

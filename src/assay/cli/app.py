@@ -29,12 +29,14 @@ from assay.cli import (
     setup,
     upkeep,
 )
+from assay.cli.groups import Group
 from assay.cli.output import err, show_error
 from assay.errors import AssayError, Unavailable, Usage
 
 app = typer.Typer(
+    cls=Group,
     name="assay",
-    help="Test, mark and prove machine-learning models: from data to a monitored endpoint.",
+    help="Test, mark and prove machine-learning models: from data to a served endpoint.",
     epilog="Begin with: assay init, then assay data register and assay model register.",
     no_args_is_help=True,
     rich_markup_mode=None,

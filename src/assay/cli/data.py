@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from assay.cli.groups import Group
 from assay.cli.output import emit, escape, say, statements, table
 from assay.cli.session import As, AsJson, InProject, Session, ask_missing, given_path, listed, short
 from assay.errors import Usage
 
 data = typer.Typer(
-    help="Datasets: whose they are, what they may be used for.", no_args_is_help=True
+    cls=Group, help="Datasets: whose they are, what they may be used for.", no_args_is_help=True
 )
 
 
@@ -59,8 +60,10 @@ def register(
 
     Asks for what is missing at a terminal.
 
-    Example: assay data register loans.csv --owner "Credit risk" --origin "core banking"
-    --licence internal --purpose credit-scoring --legal-basis contract --residency EU
+    \b
+    Example: assay data register loans.csv --owner "Credit risk" \\
+        --origin "core banking" --licence internal --purpose credit-scoring \\
+        --legal-basis contract --residency EU
     """
     from assay.actions.datasets import RegisterDataset
     from assay.cli.personal import as_name

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from assay.cli import verification
+from assay.cli.groups import Group
 from assay.cli.output import check_result, emit, escape, named, say, table, write_result
 from assay.cli.session import As, AsJson, Force, InProject, Ref, Session, choice
 
 _MOST = 10_000
 
-decision = typer.Typer(help="Decisions: what was asked, what policy said, and why.")
+decision = typer.Typer(cls=Group, help="Decisions: what was asked, what policy said, and why.")
 Decision = Annotated[
     str, typer.Argument(metavar="ID", help="A decision, as `assay decision list` shows it.")
 ]

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from assay.cli.groups import Group
 from assay.cli.output import emit, escape, note, say, table, write_result
 from assay.cli.session import As, AsJson, Force, Session
 from assay.errors import AssayError, Unavailable, Usage
 
-keys = typer.Typer(help="Keys: rings, the workspace's own key, backup and recovery.")
+keys = typer.Typer(cls=Group, help="Keys: rings, the workspace's own key, backup and recovery.")
 
 Ring = Annotated[str, typer.Option(help="For example fraud/data.", metavar="PROJECT/KIND")]
 Reason = Annotated[str, typer.Option(help="Why; it goes on the record.")]
@@ -113,7 +114,7 @@ def revoke(
 ) -> None:
     """End a key: what it signs from now on, or since a leaf, does not count.
 
-    Example: assay keys revoke ed25519:9f86d081884c7d659a2feaa0c55ad015 --reason "laptop stolen"
+    Example: assay keys revoke ed25519:9f86d081884c7d659a2f… --reason "stolen"
     """
     from assay.actions.people import RevokeKey
     from assay.evidence.state import WORKSPACE
@@ -138,7 +139,7 @@ def destroy(
 
     The receipt names the backups that may still hold its keys.
 
-    Example: assay keys destroy --ring fraud/data --reason "erasure" --ticket DPO-17
+    Example: assay keys destroy --ring fraud/data --reason x --ticket DPO-17
     """
     from assay.actions.administration import DestroyRing
     from assay.evidence.state import WORKSPACE

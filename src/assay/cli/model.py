@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from assay.cli import words
+from assay.cli.groups import Group
 from assay.cli.output import emit, escape, say, statements, table
 from assay.cli.session import (
     As,
@@ -22,7 +23,7 @@ from assay.cli.session import (
 )
 from assay.errors import Usage
 
-model = typer.Typer(help="Models: take them in, measure them, look at their evidence.")
+model = typer.Typer(cls=Group, help="Models: take them in, measure them, look at their evidence.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,8 +65,9 @@ def register(
 
     Exit status 4 when the scan quarantines it, 1 when there is no safe form that can be served.
 
-    Example: assay model register model.skops --name credit --purpose credit-scoring
-    --train loans --label default --positive 1
+    \b
+    Example: assay model register model.skops --name credit \\
+        --purpose credit-scoring --train loans --test holdout --label default
     """
     from assay.actions.models import RegisterModel
 
@@ -236,7 +238,7 @@ def assess(
 ) -> None:
     """Measure a version: how good it is with its intervals, and what it gives away.
 
-    Example: assay model assess credit@3, or assay model assess credit@3 --data holdout
+    Example: assay model assess credit@3 --data holdout
     """
     from assay.actions.assessment import AssessModel
     from assay.types import parse_model_ref

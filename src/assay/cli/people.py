@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from assay.cli.groups import Group
 from assay.cli.output import emit, escape, note, say, table
 from assay.cli.session import As, AsJson, InProject, Session
 from assay.errors import Conflict, Usage
 
-actor = typer.Typer(help="People and services: their keys and their roles.")
+actor = typer.Typer(cls=Group, help="People and services: their keys and their roles.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An enrolled person or service.")]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.groups import Group
 from assay.cli.output import counted, emit, escape, say, table
 from assay.cli.session import As, AsJson, Session
 from assay.errors import Usage
@@ -13,7 +14,7 @@ from assay.errors import Usage
 if TYPE_CHECKING:
     from assay.policy.bundle import Bundle
 
-policy = typer.Typer(help="Policy: the Cedar rules and limits that decide.")
+policy = typer.Typer(cls=Group, help="Policy: the Cedar rules and limits that decide.")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from assay.cli.groups import Group
 from assay.cli.output import emit, escape, note, say, table
 from assay.cli.session import As, AsJson, InProject, Session
 from assay.errors import NotFound
 
-project = typer.Typer(help="Projects: the unit of isolation, each with keys of its own.")
-token = typer.Typer(help="Bearer tokens for services.")
+project = typer.Typer(cls=Group, help="Projects: the unit of isolation, each with keys of its own.")
+token = typer.Typer(cls=Group, help="Bearer tokens for services.")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -31,7 +31,7 @@ def approve(
 ) -> None:
     """Sign your own yes to a version, with your own key.  Authors cannot approve their work.
 
-    Example: assay approve credit@3 --for production --comment "read the passport" --as carol
+    Example: assay approve credit@3 --comment "read its passport" --as carol
     """
     from assay.actions.release import Approve
     from assay.types import parse_model_ref
@@ -151,7 +151,7 @@ def supersede(
 ) -> None:
     """Say that one statement about a version no longer counts; only an approver may.
 
-    Example: assay supersede credit@3 --envelope sha256:5f3c… --reason "wrong test file"
+    Example: assay supersede credit@3 --envelope sha256:5f3c… --reason "wrong"
     """
     from assay.actions.release import Supersede
     from assay.types import parse_model_ref

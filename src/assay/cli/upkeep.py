@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.groups import Group
 from assay.cli.output import emit, escape, progress, say
 from assay.cli.session import As, AsJson, Session
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from assay.catalog.catalog import Catalog
     from assay.workspace.door import Workspace
 
-store = typer.Typer(help="The sealed storage: check it, collect what nobody needs.")
+store = typer.Typer(cls=Group, help="The sealed storage: check it, collect what nobody needs.")
 _SHOWN = 20
 
 
