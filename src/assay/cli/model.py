@@ -245,11 +245,9 @@ def assess(
 
     name, version = parse_model_ref(ref)
     session = Session(actor, project, as_json)
-    if not (data and train):
-        details = session.view(f"model {ref}").version(session.project, name, version).details
-        # An assessment without the training rows leaves the gap unknown, for good: the worst
-        # statement counts.
-        data, train = data or details.get("test", ""), train or details["dataset"]
+    if not data:
+        found = session.view(f"model {ref}").version(session.project, name, version)
+        data = str(found.details.get("test", ""))
     if not data:
         raise Usage(
             f"{ref} was registered without --test, so it is not known what to judge it on",
@@ -267,7 +265,7 @@ def assess(
         for kind, predicate in done["found"].items():
             for title, text in words.of(kind, predicate):
                 say(f"  {escape(title)}: {escape(text)}")
-        if not train:
+        if "train" not in done["datasets"]:
             say("  not measured: what it learned by heart, and its privacy (they need --train)")
 
     emit(as_json, done, human)
