@@ -104,3 +104,37 @@ def test_what_it_was_trained_on_need_not_be_named_again(town: Town) -> None:
     served = town.ws.view.version("alpha", "score", "1").served
     assert served is not None
     assert "gap_upper" in town.ws.view.facts("alpha", served).values["quality"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**53])
+def test_a_seed_that_is_none_is_refused_before_anything_is_decided(town: Town, seed: int) -> None:
+    size = town.size
+    with pytest.raises(Usage):
+        town.do(
+            "eve", AssessModel(project="alpha", model="score", version="1", data="test", seed=seed)
+        )
+    assert town.size == size
+
+
+@pytest.mark.parametrize("text", ["\udcff.csv", "\ud800"])
+def test_text_that_nobody_can_sign_is_refused(town: Town, text: str) -> None:
+    size = town.size
+    with pytest.raises(Usage, match="path holds text that is not UTF-8"):
+        town.do("sam", dataset(town.repo, "odd", file=text))
+    assert town.size == size
+
+
+def test_a_mistake_while_doing_leaves_no_open_decision(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    town.approve("ann", "abe")
+    monkeypatch.setattr(Promote, "apply", broken)
+    with pytest.raises(ZeroDivisionError):
+        town.promote()
+    monkeypatch.undo()
+    assert town.ws.view.follow().open == {}
+    assert town.reopen().recover() == []
+    assert town.ws.view.follow().aliases == {}

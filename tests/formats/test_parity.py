@@ -190,3 +190,10 @@ def test_labels_that_contradict_the_probabilities_are_noticed(forest: bytes) -> 
     found = measured(forest, model)
     assert found.max_abs_diff == WORST_DIFFERENCE
     assert found.decision_disagreement > 0.9
+
+
+@pytest.mark.parametrize("threshold", [1e-9, 0.999999])
+def test_a_threshold_that_no_row_reaches_hides_no_label_that_differs(threshold: float) -> None:
+    original = np.array([[0.3, 0.7], [0.6, 0.4]])
+    converted = np.array([[0.7, 0.3], [0.6, 0.4]])
+    assert parity(original, converted, threshold).decision_disagreement == 0.5

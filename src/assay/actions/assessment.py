@@ -44,6 +44,8 @@ class AssessModel(Action, frozen=True, kw_only=True):
     def target(self, view: View) -> Target:
         found = view.version(self.project, self.model, self.version)
         data = view.dataset(self.project, self.data)
+        if self.seed < 0:
+            raise Usage(f"the seed {self.seed} is negative", remedy="--seed 0", code="assess.seed")
         train = self._train(view, found)
         trained_on = view.dataset(self.project, train) if train else None
         if trained_on is not None and trained_on.content == data.content:

@@ -1,8 +1,8 @@
 """Does a converted model decide as the original did?  The worst case, not the average.
 
 A score that differs in the eighth digit is noise; a decision that differs is another model.  So
-decisions are compared: against the threshold for two classes and for values, by the most probable
-class otherwise.
+decisions are compared: against the threshold for two classes and for values, and by the most
+probable class, which is the label that an endpoint answers with whatever the threshold.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ WORST_DIFFERENCE = 1e12
 """Stands for a difference that is not a number: one side answered and the other did not."""
 
 
+_LIKELIER = 0.5
 _TIE = 1e-5
 """Probabilities closer than this may give either label."""
 
@@ -105,6 +106,9 @@ def parity(
         raise Usage(f"the threshold {threshold} is not a number", code="parity.threshold")
     differences = _differences(before, after)
     differ = _decide(before, threshold) != _decide(after, threshold)
+    if before.shape[1] == 2:
+        # A threshold that no row reaches must not hide that the labels differ.
+        differ |= _decide(before, _LIKELIER) != _decide(after, _LIKELIER)
     measured = {name: _case(names == name, differences, differ) for name in sorted(set(names))}
     counted = names != "rounding"
     if not counted.any():

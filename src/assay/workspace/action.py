@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
+from assay import canonical
 from assay.clock import Clock
 from assay.errors import Usage
 from assay.evidence.envelope import Envelope
@@ -136,8 +137,23 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         raise NotImplementedError
 
     def params(self) -> dict[str, Any]:
-        """The action as plain JSON, from which `from_params` rebuilds it."""
-        return {"type": type(self).__name__, **msgspec.to_builtins(self)}
+        """The action as plain JSON, from which `from_params` rebuilds it.
+
+        Raises `Usage` for what JSON cannot carry exactly, and nobody could therefore sign.
+        """
+        made: dict[str, Any] = {}
+        for name, value in msgspec.to_builtins(self).items():
+            try:
+                canonical.encode(value)
+            except ValueError as error:
+                raise Usage(
+                    f"{name} holds text that is not UTF-8, or a number too large to be written "
+                    "down exactly",
+                    remedy="rename the file, or correct the value",
+                    code="action.value",
+                ) from error
+            made[name] = value
+        return {"type": type(self).__name__, **made}
 
 
 def check_project(action: Action, target: Target) -> None:

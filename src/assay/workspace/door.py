@@ -261,8 +261,10 @@ class Workspace:
     ) -> Outcome:
         try:
             return self._apply(actor, credential, action, decision_id, progress)
-        except AssayError as error:
-            self._close(action.project, decision_id, "failed", error.code)
+        except Exception as error:
+            # A mistake of ours, too, ends here: it must not be taken for a crash and done again.
+            code = error.code if isinstance(error, AssayError) else "internal"
+            self._close(action.project, decision_id, "failed", code)
             raise
 
     def _apply(
