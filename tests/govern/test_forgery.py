@@ -8,12 +8,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from workspace.town import Town
+from workspace.town import Town, dataset, numbers, write_table
 
 from assay import canonical, ids
+from assay.actions.assessment import AssessModel
 from assay.actions.reading import ExportEvidence
+from assay.actions.release import Promote
 from assay.errors import Corrupt, Verification
 from assay.evidence.records import REQUEST_FORMAT
+from assay.govern import bundle
 from assay.govern.verify import verify
 
 EXPORT = ExportEvidence(project="alpha", model="score", version="1")
@@ -31,12 +34,14 @@ class Forger:
     def _last_decision(self) -> dict[str, Any]:
         return copy.deepcopy(self.town.statements("decision")[-1].predicate)
 
-    def forge(self, predicate: dict[str, Any], *, honest_id: bool = False) -> bytes:
+    def forge(
+        self, predicate: dict[str, Any], *, honest_id: bool = False, as_of: int = -1
+    ) -> bytes:
         """The bundle after a forged promotion."""
         town = self.town
         version = town.ws.view.version("alpha", "score", "1")
         assert version.served
-        predicate = {**predicate, "as_of": town.size}
+        predicate = {**predicate, "as_of": town.size if as_of < 0 else as_of}
         made = town.statement("decision", predicate, "alpha", about=version.served)
         if not honest_id:
             made = msgspec.structs.replace(
@@ -185,3 +190,29 @@ def test_a_forged_answer_of_the_policy_is_refused(forger: Forger) -> None:
     forged = forger.resigned(forger.genuine, town.people["eve"])
     forged["allowed"] = False
     assert "decides otherwise" in forger.rejected(forger.forge(forged))
+
+
+def test_a_decision_dated_back_to_before_a_bad_figure_is_refused(forger: Forger) -> None:
+    """Eve, who holds a person's key, together with the workspace key, after a bad assessment."""
+    town = forger.town
+    before = town.size
+    noise = [[c, a, b, int(b > 0.5)] for a, b, c, _ in numbers(500, 6)]
+    write_table(town.repo / "bad.csv", noise)
+    town.do("sam", dataset(town.repo, "bad"))
+    town.do("eve", AssessModel(project="alpha", model="score", version="1", data="bad"))
+    again = Promote(project="alpha", model="score", version="1", stage="production")
+    assert "gate.auc" in town.refused("eve", again)
+    forged = forger.resigned(forger.genuine, town.people["eve"])
+    assert "leaves out leaf" in forger.rejected(forger.forge(forged, as_of=before))
+
+
+def test_a_decision_as_of_a_later_leaf_is_refused(forger: Forger) -> None:
+    forged = forger.resigned(forger.genuine, forger.town.people["eve"])
+    later = forger.town.size + 100
+    assert "not there" in forger.rejected(forger.forge(forged, as_of=later))
+
+
+def test_a_file_larger_than_any_bundle_is_not_looked_into(town: Town) -> None:
+    data = b"{" + b" " * bundle.LIMIT
+    with pytest.raises(Corrupt, match="larger"):
+        verify(data, now=town.clock.at)

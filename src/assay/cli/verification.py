@@ -15,8 +15,6 @@ from assay.errors import NotFound, Usage, Verification
 if TYPE_CHECKING:
     from assay.govern.verify import Report
 
-_LIMIT = 256 << 20
-
 
 def verify(
     what: Annotated[
@@ -55,8 +53,8 @@ def _bundle(path: Path, pinned: Any, as_json: bool) -> None:
     from assay.govern.verify import verify as check
 
     with files.open_input(path, what="file to verify") as stream:
-        data = stream.read(_LIMIT + 1)
-    if len(data) > _LIMIT:
+        data = stream.read(bundle.LIMIT + 1)
+    if len(data) > bundle.LIMIT:
         raise Usage(f"{path} is larger than any bundle", code="verify.size")
     if bundle.FORMAT.encode() not in data:
         raise Usage(

@@ -14,10 +14,12 @@ from typing import Any
 import msgspec
 
 from assay import canonical
-from assay.errors import Corrupt
+from assay.errors import Corrupt, Unavailable
 from assay.types import Digest
 
 FORMAT = "assay/bundle/v1"
+LIMIT = 32 << 20
+"""Bytes of a bundle, some thousand leaves: JSON takes fifty times its size to look at."""
 
 
 class BundleLeaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,11 +84,20 @@ def make(
         dict(names),
     )
     keyid, signature = sign(msgspec.to_builtins(body))
-    return canonical.encode(Bundle(body, keyid, canonical.b64(signature)))
+    made = canonical.encode(Bundle(body, keyid, canonical.b64(signature)))
+    if len(made) > LIMIT:
+        raise Unavailable(
+            f"the evidence comes to {len(made):,} bytes, and nobody reads a bundle of more than "
+            f"{LIMIT:,}",
+            code="bundle.size",
+        )
+    return made
 
 
 def read(data: bytes) -> Bundle:
     """A bundle from its bytes; raises `Corrupt` for anything but the canonical form."""
+    if len(data) > LIMIT:
+        raise Corrupt(f"bundle: it is larger than {LIMIT:,} bytes", code="bundle.size")
     plain = canonical.decode(data, what="bundle")
     try:
         bundle = msgspec.convert(plain, Bundle)

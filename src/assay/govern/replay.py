@@ -26,6 +26,10 @@ BY_KEY = "signed by a personal key"
 BY_TOKEN = "asked with a token"  # noqa: S105 - words for a report
 
 
+_PASSING = frozenset({"decision", "outcome", "segment"})
+"""Kinds of statements that say nothing of what they are about."""
+
+
 class Policy(msgspec.Struct, frozen=True):
     """A policy bundle and its engine."""
 
@@ -165,6 +169,7 @@ def _same_context(
     found: VersionState,
 ) -> None:
     project = decision.statement.header.project
+    _nothing_left_out(where, decision, earlier, found)
     about = {found.served or found.artifact, workspace_digest(folded.workspace)}
     items = [
         msgspec.structs.replace(item, keyids=counting)
@@ -189,6 +194,25 @@ def _same_context(
     counted = len(approvals.counting(items, folded, found, stage)) if found.served else 0
     if request.context["approvals"] != {"by_others": counted}:
         _wrong(where, f"it counts approvals that are not there: {counted} count")
+
+
+def _nothing_left_out(
+    where: str, decision: Evidence, earlier: Sequence[Evidence], found: VersionState
+) -> None:
+    """What was decided on did not move before the decision was written down: the door sees to it,
+    and a decision dated back to before a bad figure would not count that figure."""
+    as_of, allowed = decision.statement.predicate["as_of"], decision.statement.predicate["allowed"]
+    if not 0 <= as_of <= decision.index:
+        _wrong(where, "it is as of a leaf that was not there")
+    late = [
+        item.index
+        for item in earlier
+        if item.index >= as_of
+        and (found.served or found.artifact) in item.statement.digests
+        and kind_of(item.statement) not in _PASSING
+    ]
+    if allowed and late:
+        _wrong(where, f"it leaves out leaf {late[0]}, which is about the version and stood before")
 
 
 def _same_entities(
