@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from assay import canonical
 from assay.canonical import digest
-from assay.clock import FixedClock
+from assay.clock import FixedClock, timestamp
 from assay.evidence import envelope as dsse
 from assay.evidence import state as states
+from assay.evidence.records import REQUEST_FORMAT
 from assay.evidence.signers import MemorySigner, Signer
 from assay.evidence.state import WORKSPACE, State
 from assay.evidence.statement import Statement, predicate_type
@@ -23,12 +25,21 @@ ADMIN = MemorySigner.generate()
 ALICE = MemorySigner.generate()
 BOB = MemorySigner.generate()
 SERVICE = MemorySigner.generate()
+STRANGER = MemorySigner.generate()
 BUNDLE = digest(b"bundle")
+OWNERS: dict[str, Signer] = {"admin": ADMIN, "alice": ALICE, "bob": BOB, "scorer": SERVICE}
+"""Actor → the key with which they ask; whoever is not here asks with none that is known."""
 
 
 def key(signer: Signer) -> dict[str, str]:
     """A public key as predicates carry it."""
     return msgspec.to_builtins(signer.public)
+
+
+def proof_by(signer: Signer, request: Mapping[str, Any]) -> dict[str, str]:
+    """The proof that somebody asked: their signature over a request."""
+    body = canonical.encode({"format": REQUEST_FORMAT, **request})
+    return {"keyid": signer.public.keyid, "sig": canonical.b64(signer.sign(body))}
 
 
 def genesis(**changed: Any) -> dict[str, Any]:
@@ -86,17 +97,46 @@ class Chain:
         states.fold(self.state, index, raw)
         return index
 
-    def decide(self, action: str, *, project: str = "fraud", **changed: Any) -> str:
-        """Append an allowed decision; its id."""
-        predicate = {
+    def decision(
+        self,
+        action: str,
+        *,
+        project: str = "fraud",
+        proof: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+        asked: Mapping[str, Any] | None = None,
+        **changed: Any,
+    ) -> Statement:
+        """An allowed decision over a request that its actor signed.
+
+        `asked` is what the request says instead, and `proof` makes another proof for it.
+        """
+        predicate: dict[str, Any] = {
             "action": action,
             "actor": "admin",
             "allowed": True,
             "durability": "before",
-            "request": {"params": {"type": action}},
             **changed,
         }
         made = self.statement("decision", predicate, project=project)
+        request = {
+            "workspace": "w",
+            "id": made.header.id,
+            "issued": timestamp(CLOCK.now()),
+            "project": project,
+            "action": action,
+            "params": {"type": action},
+            **(asked or {}),
+        }
+        signer = OWNERS.get(predicate["actor"], STRANGER)
+        made.predicate["request"] = {
+            **request,
+            "proof": proof(request) if proof else proof_by(signer, request),
+        }
+        return made
+
+    def decide(self, action: str, *, project: str = "fraud", **changed: Any) -> str:
+        """Append an allowed decision; its id."""
+        made = self.decision(action, project=project, **changed)
         self.add(made)
         return made.header.id
 

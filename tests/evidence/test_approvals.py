@@ -112,9 +112,14 @@ def test_a_compromise_undoes_the_approvals_since_and_no_earlier_ones(approving: 
 
 
 def test_whoever_has_a_revoked_key_or_is_disabled_approves_no_more(approving: Any) -> None:
+    before = approving.decide("approve", actor="alice")
     approving.revoke_key(approving.alice.public.keyid)
     approve(approving, approving.alice, "alice")
-    assert "approval: not signed" in approving.refusal()
+    assert "names no open decision" in approving.refusal()
+    predicate = {**APPROVAL, "decision": before}
+    made = approving.statement("approval", predicate, subject={"m": SERVED})
+    approving.add(made, approving.alice)
+    assert "approval: not signed" in approving.state.rejected[-1][1]
     disabled = {"actor": "bob", "kind": "person", "level": "x", "disabled": True, "keys": []}
     approving.change("disableActor", "actor", disabled, project=WORKSPACE)
     approve(approving, approving.bob, "bob")

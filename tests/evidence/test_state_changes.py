@@ -74,15 +74,14 @@ def test_a_key_belongs_to_one_actor_or_to_the_workspace(chain: Any) -> None:
 
 def test_a_new_workspace_key_signs_changes_from_then_on(chain: Any) -> None:
     new = MemorySigner.generate("ecdsa-p256-sha256")
-    made = chain.statement("decision", _decision("promote"))
-    chain.add(made, new)
+    chain.add(chain.decision("promote"), new)
     assert not chain.state.open
     predicate = {"key": msgspec.to_builtins(new.public)}
     chain.change("rotateKey", "workspace-key", predicate, project=WORKSPACE)
     chain.revoke_key(chain.workspace.public.keyid)
     # The outcome of that revocation is the first thing the old key may not sign.
     assert len(chain.state.open) == 1
-    chain.add(chain.statement("decision", _decision("promote")), new)
+    chain.add(chain.decision("promote"), new)
     assert len(chain.state.open) == 2
 
 
@@ -171,16 +170,6 @@ def test_a_decision_of_one_project_grants_no_role_of_another(chain: Any) -> None
     assert chain.state.roles_of("mallory") == ["fraud/approver"]
 
 
-def _decision(action: str) -> dict[str, Any]:
-    return {
-        "action": action,
-        "actor": "admin",
-        "allowed": True,
-        "durability": "before",
-        "request": {},
-    }
-
-
 # -- tokens ---------------------------------------------------------------------------------------
 
 TOKEN = {
@@ -233,6 +222,10 @@ def test_a_token_is_revoked_by_its_own_project_and_for_that_only(chain: Any) -> 
     chain.change("revokeToken", "token", {**TOKEN, "token": "u"})
     assert "revokeToken" in chain.refusal()
     assert chain.state.tokens["t"].revoked is False
+    assert "actor:alice" not in chain.state.revisions
+    at = chain.change("revokeToken", "token", revoked)
+    # What its holder is asking for meanwhile may have been asked with it.
+    assert chain.state.revisions["token:t"] == chain.state.revisions["actor:alice"] == at
 
 
 # -- datasets, models, endpoints ------------------------------------------------------------------

@@ -93,7 +93,7 @@ class _Chosen:
     """Which leaves a version's bundle needs, and nothing of other projects.
 
     A leaf that changes state needs the decision that entitled it, a decision its outcome, and
-    whoever signed, asked or approved the leaves that enrolled them.
+    whoever signed, asked or approved the leaves that enrolled them, or made the token they used.
     """
 
     def __init__(self, view: View, found: VersionState) -> None:
@@ -101,6 +101,7 @@ class _Chosen:
         self._found = found
         self.policies: set[str] = set()
         self.actors: set[str] = set()
+        self._tokens: set[str] = set()
 
     def collect(self) -> list[int]:
         statements = dict(self._statements())
@@ -122,6 +123,11 @@ class _Chosen:
                 needed.append(outcomes.get(statement.header.id))
                 self.actors.add(statement.predicate["actor"])
                 self.policies.add(statement.predicate["bundle"])
+                match statement.predicate["request"]:
+                    case {"proof": {"token": str(token)}}:
+                        self._tokens.add(token)
+                    case _:
+                        pass  # Signed by a key.
             if kind == "model-version":
                 self.actors.add(statement.predicate["author"])
             for index in needed:
@@ -129,7 +135,7 @@ class _Chosen:
                     chosen.add(index)
                     waiting.append(index)
             if not waiting:
-                # Those who take part must be known: their enrolment, keys and roles here.
+                # Those who take part must be known: their enrolment, keys, tokens and roles here.
                 for index, other in statements.items():
                     if index not in chosen and self._about_people(other):
                         chosen.add(index)
@@ -172,6 +178,8 @@ class _Chosen:
         predicate = statement.predicate
         if kind_of(statement) == "actor":
             return predicate.get("actor") in self.actors
+        if kind_of(statement) == "token":
+            return predicate.get("token") in self._tokens
         if kind_of(statement) == "role":
             here = (f"{self._found.project}/", f"{WORKSPACE}/")
             known = predicate.get("actor") in self.actors

@@ -18,20 +18,21 @@ from assay.evidence.records import (
     WORKSPACE,
     ActorState,
     DatasetState,
+    Id,
     KeyState,
     OpenDecision,
     State,
     TokenState,
     VersionState,
 )
+from assay.evidence.requests import asked_by
 from assay.evidence.signers import PublicKey
+from assay.evidence.statement import Header
 from assay.types import STAGES, Digest, check_name
 
 _Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
 _Hex: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-# Ids stand in quotes in Cedar and between slashes in our own keys: nothing may end either early.
-_Id: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,199}\Z")]
 _Role: TypeAlias = Annotated[
     str, msgspec.Meta(pattern=r"\A(?:_workspace|[a-z0-9][a-z0-9._-]{0,63})/[a-z_]{1,64}\Z")
 ]
@@ -46,9 +47,12 @@ class Leaf:
     """Where an entitled statement stands, and by which decision it is entitled."""
 
     index: int
-    id: str
-    project: str
+    header: Header
     decision: OpenDecision | None
+
+    @property
+    def project(self) -> str:
+        return self.header.project
 
     @property
     def action(self) -> str:
@@ -91,10 +95,13 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def _decision(state: State, leaf: Leaf, p: Decision) -> None:
-    if leaf.id in state.open or leaf.id in state.closed:
+    made = leaf.header.id
+    if made in state.open or made in state.closed:
         raise Refused("this decision was recorded before")
     if p.allowed and p.durability == "before":
-        state.open[leaf.id] = OpenDecision(leaf.index, p.action, p.actor, leaf.project, p.request)
+        # Whoever holds the workspace key still cannot ask in the name of somebody else.
+        asked_by(state, leaf.index, leaf.header, p.action, p.actor, p.request)
+        state.open[made] = OpenDecision(leaf.index, p.action, p.actor, leaf.project, p.request)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -112,7 +119,7 @@ def _outcome(state: State, leaf: Leaf, p: Outcome) -> None:
 
 
 class Actor(msgspec.Struct, frozen=True):
-    actor: _Id
+    actor: Id
     kind: Literal["person", "service", "workload"]
     level: _Text
     disabled: bool
@@ -139,7 +146,7 @@ def _actor(state: State, leaf: Leaf, p: Actor) -> None:
 
 
 class Role(msgspec.Struct, frozen=True):
-    actor: _Id
+    actor: Id
     role: _Role
     granted: bool
 
@@ -179,7 +186,7 @@ def _workspace_key(state: State, leaf: Leaf, p: WorkspaceKey) -> None:
 
 
 class Token(msgspec.Struct, frozen=True):
-    token: _Id
+    token: Id
     revoked: bool
     actor: str = ""
     project: str = ""
@@ -188,7 +195,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class _NewToken(msgspec.Struct, frozen=True):
-    actor: _Id
+    actor: Id
     project: str
     sha256: _Hex
     expires: str
@@ -196,19 +203,22 @@ class _NewToken(msgspec.Struct, frozen=True):
 
 def _token(state: State, leaf: Leaf, p: Token) -> None:
     held = state.tokens.get(p.token)
+    touched = [f"token:{p.token}"]
     if (leaf.action == "revokeToken") != p.revoked:
         raise Refused(f"{leaf.action} does not do that")
     if p.revoked:
         if held is None or held.project != leaf.project:
             raise Refused("there is no such token in this project")
         held.revoked = True
+        # What is being decided for its holder must be decided anew: maybe it was asked with this.
+        touched.append(f"actor:{held.actor}")
     else:
         new = msgspec.convert(msgspec.to_builtins(p), _NewToken)
         parse_timestamp(new.expires)
         if held is not None or new.project != leaf.project:
             raise Refused("the token exists already, or is for another project")
         state.tokens[p.token] = TokenState(new.actor, new.project, new.sha256, new.expires)
-    touch(state, leaf.index, f"token:{p.token}")
+    touch(state, leaf.index, *touched)
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -256,7 +266,7 @@ def _dataset(state: State, leaf: Leaf, p: Dataset) -> None:
 class ModelVersion(msgspec.Struct, frozen=True):
     name: str
     version: str
-    author: _Id
+    author: Id
     artifact: _Digest
     details: dict[str, Any]
     served: _Digest | None = None

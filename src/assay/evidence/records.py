@@ -7,7 +7,7 @@ They are saved as a snapshot (msgpack) and read back equal.  `assay.evidence.sta
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,9 @@ WORKSPACE = "_workspace"
 
 REQUEST_FORMAT = "assay/request/v1"
 """What a person signs when asking for something: this format's name, and the request."""
+
+# Ids stand in quotes in Cedar and between slashes in our own keys: nothing may end either early.
+Id: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,199}\Z")]
 
 
 class KeyState(msgspec.Struct):

@@ -7,7 +7,8 @@ catalog.
 
 A leaf changes the state only when it is signed by a workspace key valid at that index and names an
 allowed decision, still open, for the action that may make this change, in the same project.  (An
-approval is signed by the person whom the decision let approve.)  Every other kind of statement is
+approval is signed by the person whom the decision let approve.)  A decision opens only when whoever
+it names is known to have asked: see `assay.evidence.requests`.  Every other kind of statement is
 evidence and is only indexed.  What claims to be a change and is not entitled to one is no evidence
 either: it is listed in `State.rejected`, and nothing else happens.
 
@@ -31,6 +32,7 @@ from assay.evidence.records import (
     WORKSPACE,
     ActorState,
     DatasetState,
+    Id,
     KeyState,
     OpenDecision,
     State,
@@ -150,14 +152,14 @@ def _change(
     if not signed:
         raise Refused(f"{kind}: not signed by a key that may")
     predicate = msgspec.convert(statement.predicate, change.predicate)
-    leaf = Leaf(index, statement.header.id, statement.header.project, decision)
+    leaf = Leaf(index, statement.header, decision)
     if not scope_of(leaf, change, predicate):
         raise Refused(f"{kind}: decided for another project")
     change.apply(state, leaf, predicate)
 
 
 class _Admin(msgspec.Struct, frozen=True):
-    id: str
+    id: Id
     key: PublicKey
     level: str
     roles: list[str]
@@ -177,8 +179,8 @@ def _genesis(state: State, sealed: Envelope, statement: Statement) -> None:
     bundle = check_digest(p.bundle)
     project = check_name(p.project, what="project")
     keys = {key.keyid: key for key in p.workspace_keys}
-    if not p.workspace or not p.admin.id or not keys:
-        raise Refused("genesis: without a workspace, its key or an administrator")
+    if not p.workspace or not keys:
+        raise Refused("genesis: without a workspace or its key")
     if p.admin.key.keyid in keys:
         raise Refused("genesis: the administrator's key is the workspace's")
     dsse.verify(sealed, keys)

@@ -12,19 +12,14 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from assay import canonical
-from assay.errors import AssayError, Verification
-from assay.evidence import approvals
+from assay.errors import Verification
+from assay.evidence import approvals, requests
 from assay.evidence.facts import Evidence, FactDeclaration, TrustedProducer, collect
-from assay.evidence.records import REQUEST_FORMAT, WORKSPACE, State, VersionState
+from assay.evidence.records import WORKSPACE, State, VersionState
 from assay.evidence.state import kind_of, workspace_digest
 from assay.policy import vocabulary as cedar
 from assay.policy.bundle import Bundle
 from assay.policy.engine import Engine, Request
-
-BY_KEY = "signed by a personal key"
-BY_TOKEN = "asked with a token"  # noqa: S105 - words for a report
-
 
 _PASSING = frozenset({"decision", "outcome", "segment"})
 """Kinds of statements that say nothing of what they are about."""
@@ -254,24 +249,12 @@ def _same_entities(
 
 def asked_by(decision: Evidence, folded: State) -> str:
     """How it is known who asked; raises `Verification` when they did not ask for this."""
-    predicate, header = decision.statement.predicate, decision.statement.header
-    where = f"leaf {decision.index} ({predicate['action']})"
-    request = dict(predicate["request"])
-    proof = request.pop("proof")
-    named = (request["workspace"], request["id"], request["project"], request["action"])
-    if named != (folded.workspace, header.id, header.project, predicate["action"]):
-        _wrong(where, "the request in it is for something else")
-    if "keyid" not in proof:
-        return BY_TOKEN
-    key = folded.key(proof["keyid"])
-    if key is None or folded.actor_of_key(proof["keyid"], decision.index) != predicate["actor"]:
-        _wrong(where, "it is signed by a key that was not the person's")
-    body = canonical.encode({"format": REQUEST_FORMAT, **request})
+    predicate = decision.statement.predicate
     try:
-        key.public.verify(canonical.unb64(proof["sig"], what="request signature"), body)
-    except AssayError as error:
-        _wrong(where, f"the person did not sign this request: {error.message}")
-    return BY_KEY
+        named = (predicate["action"], predicate["actor"], predicate["request"])
+        return requests.asked_by(folded, decision.index, decision.statement.header, *named)
+    except Verification as error:
+        _wrong(f"leaf {decision.index} ({predicate['action']})", error.message)
 
 
 def is_decision(item: Evidence) -> bool:

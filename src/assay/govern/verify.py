@@ -7,7 +7,7 @@ In this order, so that what is wrong is named as closely as possible:
 3. every leaf: its commitment to nonce and envelope, and its inclusion in the checkpoint's tree;
 4. every envelope's signatures, by keys that were enrolled, and not revoked, at that leaf;
 5. every change of state: entitled by an allowed decision in the bundle;
-6. every decision: that who asked signed this very request, where they hold a key;
+6. every decision, denials too: that who asked signed this very request, or had a token;
 7. every promotion and deployment: asked again (see `replay`), and done as it was decided;
 8. the exporter's signature over the whole file.
 
@@ -33,11 +33,10 @@ from assay.evidence import merkle, notes, state, trust
 from assay.evidence.facts import Evidence
 from assay.evidence.ledger import leaf_bytes
 from assay.evidence.notes import Checkpoint
+from assay.evidence.requests import BY_KEY, BY_TOKEN
 from assay.evidence.state import State
 from assay.govern.bundle import Bundle, BundleLeaf, read
 from assay.govern.replay import (
-    BY_KEY,
-    BY_TOKEN,
     Policy,
     Replayed,
     asked_by,
