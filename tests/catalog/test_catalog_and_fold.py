@@ -14,13 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assay import canonical
 from assay.canonical import digest
 from assay.catalog import derive
 from assay.catalog.catalog import Catalog, Entry
-from assay.clock import FixedClock
+from assay.clock import FixedClock, timestamp
 from assay.errors import AssayError
 from assay.evidence import envelope as dsse
 from assay.evidence import ledger as ledgers
+from assay.evidence.records import REQUEST_FORMAT
 from assay.evidence.signers import MemorySigner, Signer
 from assay.evidence.state import WORKSPACE, State, fold, kind_of
 from assay.evidence.statement import PREFIX, Statement, predicate_type
@@ -82,15 +84,26 @@ class Chain:
         self.entries.append(Entry(index, ring or "fraud", digest(raw or b""), statement, accepted))
 
     def decide(self, action: str, project: str, **changed: Any) -> str:
-        predicate = {
+        predicate: dict[str, Any] = {
             "action": action,
             "actor": "admin",
             "allowed": True,
             "durability": "before",
-            "request": {},
             **changed,
         }
         made = self.statement("decision", predicate, project)
+        request = {
+            "workspace": "w",
+            "id": made.header.id,
+            "issued": timestamp(CLOCK.now()),
+            "project": project,
+            "action": action,
+            "params": {},
+        }
+        body = canonical.encode({"format": REQUEST_FORMAT, **request})
+        asking = SIGNERS.get(predicate["actor"], STRANGER)
+        proof = {"keyid": asking.public.keyid, "sig": canonical.b64(asking.sign(body))}
+        made.predicate["request"] = {**request, "proof": proof}
         self.add(made)
         self.decisions.append(made.header.id)
         return made.header.id

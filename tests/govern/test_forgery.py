@@ -48,6 +48,8 @@ class Forger:
                 made, header=msgspec.structs.replace(made.header, id=predicate["request"]["id"])
             )
         town.slip_in(made, town.workspace_key)
+        # Who holds the keys runs whatever they like: this one exports also what the fold refused.
+        town.ws.view.follow().rejected.clear()
         return town.do("eve", EXPORT)
 
     def rejected(self, data: bytes) -> str:
@@ -72,6 +74,13 @@ def forger(town: Town) -> Forger:
 def test_a_decision_whose_request_the_person_did_not_sign_is_refused(forger: Forger) -> None:
     forged = forger.resigned(forger.genuine, forger.town.workspace_key)
     assert "did not sign" in forger.rejected(forger.forge(forged))
+
+
+def test_a_denial_made_up_in_a_persons_name_is_refused(forger: Forger) -> None:
+    """The fold lets it stand, as it opens nothing; a verifier says that they did not ask."""
+    forged = forger.resigned(forger.genuine, forger.town.workspace_key)
+    assert "did not sign" in forger.rejected(forger.forge({**forged, "allowed": False}))
+    assert not forger.town.ws.view.follow().rejected
 
 
 def test_a_request_signed_for_one_thing_is_no_proof_for_another(forger: Forger) -> None:
@@ -183,6 +192,19 @@ def test_a_release_that_did_something_else_than_was_decided_is_refused(forger: F
     }
     town.slip_in(town.statement("alias", deed, "alpha", about=version.served), town.workspace_key)
     assert "not what the decision" in forger.rejected(town.do("eve", EXPORT))
+
+
+def test_what_a_person_did_ask_but_policy_denied_is_no_release_in_an_export(town: Town) -> None:
+    """The fold does not ask policy: it takes the workspace's word that this was allowed."""
+    asked = Promote(project="alpha", model="score", version="1", stage="production")
+    assert town.refused("eve", asked) == ["gate.approvals"]
+    denied = town.statements("decision")[-1]
+    turned = msgspec.structs.replace(denied, predicate={**denied.predicate, "allowed": True})
+    town.slip_in(turned, town.workspace_key)
+    assert denied.header.id in town.ws.view.follow().open
+    data = town.do("eve", EXPORT)
+    with pytest.raises(Verification, match="decides otherwise"):
+        verify(data, now=town.clock.at, pinned=town.ws.layout.pinned)
 
 
 def test_a_forged_answer_of_the_policy_is_refused(forger: Forger) -> None:

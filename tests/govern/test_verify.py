@@ -17,13 +17,15 @@ import pytest
 from workspace.town import WORKSPACE, Town, copy_of
 
 from assay import canonical
-from assay.actions.people import ManageRole
+from assay.actions.people import ManageRole, RevokeToken
 from assay.actions.reading import ExportEvidence
-from assay.actions.release import Promote, Revoke
+from assay.actions.release import Hold, Promote, Revoke
 from assay.errors import AssayError, Corrupt, Verification
 from assay.evidence import envelope as dsse
+from assay.evidence.state import kind_of
 from assay.govern.verify import Report, verify
 from assay.types import Digest
+from assay.workspace.credentials import token_id_of
 
 EXPORT = ExportEvidence(project="alpha", model="score", version="1")
 
@@ -99,6 +101,35 @@ def test_a_report_says_how_old_it_is_and_what_it_cannot_prove(exported: Exported
 def test_a_revocation_shows_in_every_later_bundle(town: Town) -> None:
     town.do("ann", Revoke(project="alpha", model="score", version="1", reason="bad"))
     assert Exported(town).verify().revoked
+
+
+def test_what_was_asked_with_a_token_verifies_by_the_token_on_the_ledger(town: Town) -> None:
+    """Denied and allowed; the token's making, and its end, come along."""
+    role = ManageRole(project=WORKSPACE, actor=town.ids["web"], role="alpha/operator", granted=True)
+    promote = Promote(project="alpha", model="score", version="1", stage="staging")
+    assert town.refused("web", promote) == ["role"]
+    town.do("ada", role)
+    town.do("web", Hold(project="alpha", model="score", version="1", reason="look again"))
+    token = token_id_of(town.tokens["web"])
+    town.do("oli", RevokeToken(project="alpha", token=token))
+    exported = Exported(town)
+    report = exported.verify()
+    assert report.held
+    assert (report.decisions[-1].action, report.decisions[-1].asked_by) == (
+        "promote",
+        "asked with a token",
+    )
+    assert any("2 asked with a token" in check for check in report.checks)
+    told = [leaf.statement for leaf in report.leaves if kind_of(leaf.statement) == "token"]
+    assert [(one.predicate["token"], one.predicate["revoked"]) for one in told] == [
+        (token, False),
+        (token, True),
+    ]
+    made = next(leaf.index for leaf in report.leaves if kind_of(leaf.statement) == "token")
+    leaves = [leaf for leaf in exported.plain["body"]["leaves"] if leaf["index"] != made]
+    body = {**exported.plain["body"], "leaves": leaves}
+    error = exported.fails(exported.signed({**exported.plain, "body": body}))
+    assert "token" in error.message
 
 
 _ALONE = """

@@ -18,12 +18,14 @@ from assay.actions.people import (
     RevokeToken,
 )
 from assay.actions.reading import ReadEvidence
+from assay.actions.release import Hold
 from assay.actions.serving import Kill, Query
 from assay.clock import timestamp
-from assay.errors import Denied, Unavailable, Usage
+from assay.errors import Conflict, Denied, Unavailable, Usage
 from assay.evidence.signers import MemorySigner
+from assay.evidence.state import State
 from assay.workspace import segments
-from assay.workspace.credentials import Person, Token, token_id_of
+from assay.workspace.credentials import Authenticated, Person, Token, token_id_of
 from assay.workspace.segments import Segments
 
 READ = ReadEvidence(project="alpha")
@@ -126,6 +128,28 @@ def _start() -> Any:
 def test_a_revoked_token_is_refused(town: Town) -> None:
     town.do("oli", RevokeToken(project="alpha", token=token_id_of(town.tokens["web"])))
     assert refusal(town, town.who("web")) == "denied.token_expired"
+
+
+def test_a_token_revoked_before_the_decision_is_written_leaves_nothing_behind(town: Town) -> None:
+    """Not even a decision that the fold would refuse."""
+    role = ManageRole(project=WORKSPACE, actor=town.ids["web"], role="alpha/operator", granted=True)
+    town.do("ada", role)
+    kill = RevokeToken(project="alpha", token=token_id_of(town.tokens["web"]))
+    other = Town(town.base, town.people, town.ids, town.tokens, town.clock)
+
+    class Slow(Token):
+        def authenticate(self, state: State, request: dict[str, Any]) -> Authenticated:
+            proven = super().authenticate(state, request)
+            other.do("oli", kill)
+            return proven
+
+    since = town.size
+    with pytest.raises(Conflict):
+        town.ws.perform(
+            Slow(town.tokens["web"]), Hold(project="alpha", model="score", version="1", reason="x")
+        )
+    assert town.kinds(since) == ["decision", "token", "outcome"]
+    town.check()
 
 
 def test_a_token_is_good_in_its_own_project_only(town: Town) -> None:

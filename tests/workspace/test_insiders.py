@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,12 +16,13 @@ from assay.actions.people import CreateToken, ManageRole
 from assay.actions.reading import ExportEvidence, ReadEvidence
 from assay.actions.release import Approve, Hold, Promote, Revoke, Supersede
 from assay.actions.serving import Deploy, Kill, Query
+from assay.clock import timestamp
 from assay.errors import AssayError, Denied, Usage
 from assay.evidence.records import REQUEST_FORMAT
-from assay.evidence.signers import MemorySigner
+from assay.evidence.signers import MemorySigner, Signer
 from assay.policy.rules import ROLE
 from assay.workspace.action import Action
-from assay.workspace.credentials import Person
+from assay.workspace.credentials import Person, token_id_of
 
 SCORE: dict[str, Any] = {"project": "alpha", "model": "score", "version": "1"}
 APPROVE = Approve(**SCORE)
@@ -210,36 +212,51 @@ def test_a_second_key_for_an_approver_counts_as_the_same_person_and_is_on_record
 
 
 def forged_decision(
-    town: Town, actor: str, action: str, project: str = "alpha", **proof: Any
+    town: Town,
+    actor: str,
+    action: str,
+    project: str = "alpha",
+    *,
+    proof: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> str:
     """A decision made by hand with the workspace key, and slipped onto the ledger."""
-    decision = town.statement(
-        "decision",
-        {
-            "action": action,
-            "actor": town.ids[actor],
-            "allowed": True,
-            "durability": "before",
-            "request": {
-                "workspace": town.ws.view.follow().workspace,
-                "project": project,
-                "action": action,
-                "params": {},
-                "proof": proof,
-            },
-        },
-        project,
-    )
+    predicate: dict[str, Any] = {
+        "action": action,
+        "actor": town.ids[actor],
+        "allowed": True,
+        "durability": "before",
+    }
+    decision = town.statement("decision", predicate, project)
+    request: dict[str, Any] = {
+        "workspace": town.ws.view.follow().workspace,
+        "id": decision.header.id,
+        "issued": timestamp(town.clock.now()),
+        "project": project,
+        "action": action,
+        "params": {},
+    }
+    decision.predicate["request"] = {**request, "proof": proof(request)}
     town.slip_in(decision, town.workspace_key)
     return decision.header.id
 
 
+def signature(signer: Signer, keyid: str = "") -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The proof that `signer` asked, said to be by another key if one is given."""
+
+    def proof(request: dict[str, Any]) -> dict[str, Any]:
+        body = canonical.encode({"format": REQUEST_FORMAT, **request})
+        sig = canonical.b64(signer.sign(body))
+        return {"keyid": keyid or signer.public.keyid, "sig": sig}
+
+    return proof
+
+
 def smuggled_approval(town: Town, actor: str, signer: Any) -> bool:
-    """A decision to approve made with the workspace key, and an approval signed by `signer`;
-    whether the fold took it."""
+    """A decision to approve, for which the actor did ask but not policy, and an approval signed
+    by `signer`; whether the fold took it."""
     version = town.ws.view.version("alpha", "score", "1")
     assert version.served
-    decision = forged_decision(town, actor, "approve")
+    decision = forged_decision(town, actor, "approve", proof=signature(town.people[actor]))
     approval = town.statement(
         "approval",
         {"decision": decision, "name": "score", "version": "1", "stage": "production"},
@@ -276,13 +293,72 @@ def test_an_approval_signed_by_a_person_but_never_decided_is_refused(town: Town)
     assert town.ws.view.approvals(version, "production") == []
 
 
-def test_who_holds_the_workspace_key_cannot_sign_a_request_for_somebody(town: Town) -> None:
-    """The request would have to carry that person's own signature, which any verifier checks."""
-    request = {"id": "1", "project": "alpha", "action": "promote"}
-    body = canonical.encode({"format": REQUEST_FORMAT, **request})
-    signature = town.workspace_key.sign(body)
-    with pytest.raises(AssayError):
-        town.people["eve"].public.verify(signature, body)
+FORGED: dict[str, tuple[str, str, str, str, dict[str, Any]]] = {
+    "a promotion": (
+        "eve",
+        "promote",
+        "alpha",
+        "alias",
+        {"name": "score", "version": "1", "alias": "production", "region": "local"},
+    ),
+    "a role": (
+        "ada",
+        "manageRole",
+        WORKSPACE,
+        "role",
+        {"actor": "id-sam", "role": "alpha/approver", "granted": True},
+    ),
+    "a person": (
+        "ada",
+        "enrolActor",
+        WORKSPACE,
+        "actor",
+        {"actor": "new", "kind": "person", "level": "x", "disabled": False, "keys": []},
+    ),
+    "a policy": ("ada", "applyPolicy", WORKSPACE, "policy", {"bundle": "sha256:" + "0" * 64}),
+    "a hold lifted": (
+        "oli",
+        "hold",
+        "alpha",
+        "hold",
+        {"subject": "model", "name": "score", "version": "1", "held": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_who_holds_the_workspace_key_cannot_ask_in_somebodys_name(town: Town, what: str) -> None:
+    """The decision opens nothing, and what names it changes nothing."""
+    actor, action, project, kind, predicate = FORGED[what]
+    town.do("oli", Hold(**SCORE, reason="wait"))
+    theirs = town.people[actor].public.keyid
+    asked = [
+        decision.predicate["request"]["proof"]
+        for decision in town.statements("decision")
+        if decision.predicate["actor"] == town.ids[actor]
+    ]
+    web = {"token": token_id_of(town.tokens["web"])}
+    before = msgspec.to_builtins(town.ws.view.follow())
+    proofs: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
+        signature(town.workspace_key),
+        signature(town.workspace_key, theirs),
+        signature(town.people["una"]),
+        signature(town.people["una"], theirs),
+        lambda _: asked[-1],
+        lambda _: web,
+        lambda _: {},
+    ]
+    for proof in proofs:
+        since = town.size
+        decision = forged_decision(town, actor, action, project, proof=proof)
+        told = town.statement(kind, {**predicate, "decision": decision}, project)
+        town.slip_in(told, town.workspace_key)
+        state = town.ws.view.follow()
+        assert [index for index, _ in state.rejected[-2:]] == [since, since + 1]
+        after = {**msgspec.to_builtins(state), "size": before["size"], "rejected": []}
+        assert after == before
+    decision = forged_decision(town, actor, action, project, proof=signature(town.people[actor]))
+    assert decision in town.ws.view.follow().open, "only the proof made the others fail"
 
 
 def test_changes_without_a_decision_are_refused_whoever_signs_them(town: Town) -> None:
