@@ -111,7 +111,7 @@ TABLE: dict[str, Row] = {
         {"approver"},
     ),
     "register a model": Row(
-        lambda town, project: model(town.repo, "new", project, test="train"), MAKERS
+        lambda town, project: model(town.repo, "new", project, test=""), MAKERS
     ),
     "scan": Row(lambda _, project: ScanModel(**_version(project)), MAKERS),
     "assess": Row(

@@ -9,7 +9,7 @@ from workspace.town import WORKSPACE, Killed, Town, at_point, model
 
 from assay import files
 from assay.actions.people import DisableActor, ManageRole
-from assay.actions.release import Promote, Revoke
+from assay.actions.release import Hold, Promote, Revoke
 from assay.actions.serving import Deploy, Kill, Query
 from assay.errors import Conflict, Usage
 from assay.workspace.action import Action
@@ -114,3 +114,28 @@ def test_promotion_ends_where_the_version_is_withdrawn_meanwhile(town: Town) -> 
     again = Promote(project="alpha", model="score", version="1", stage="production")
     with at_point("door.decided", lambda: town.do("ann", revoke)), pytest.raises(Conflict):
         town.do("eve", again)
+
+
+def hold(held: bool) -> Hold:
+    return Hold(project="alpha", model="score", version="1", held=held, reason="drift")
+
+
+def test_the_author_does_not_lift_an_approvers_hold(town: Town) -> None:
+    town.do("ann", hold(True))
+    for name in ("eve", "oli"):
+        assert town.refused(name, hold(False)) == ["gate.unhold"]
+    # Nor by setting it once more.
+    town.do("eve", hold(True))
+    assert town.refused("eve", hold(False)) == ["gate.unhold"]
+    assert town.ws.view.follow().versions["alpha/score@1"].hold
+    town.do("abe", hold(False))
+    assert not town.ws.view.follow().versions["alpha/score@1"].hold
+
+
+def test_who_set_a_hold_lifts_it(town: Town) -> None:
+    town.do("ann", hold(True))
+    town.do("ann", hold(False))
+    for name in ("eve", "oli", "ann"):
+        town.do(name, hold(True))
+        town.do(name, hold(False))
+    assert not town.ws.view.follow().versions["alpha/score@1"].hold

@@ -224,6 +224,7 @@ OTHERS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("approve", "approver", "gate.approve_own", {"resource": {"author": "bob"}}),
     ("approve", "approver", "gate.approve_revoked", {"resource": {"revoked": True}}),
     ("supersede", "approver", "gate.supersede_own", {"resource": {"author": "bob"}}),
+    ("hold", "ml_engineer", "gate.unhold", {"context": {"holders": [{"__entity": {"type": "Assay::Actor", "id": "eve"}}]}}),  # noqa: E501
     ("readData", "data_scientist", "data.purpose", {"context": {"purpose": "marketing"}}),
     ("readData", "data_scientist", "data.purpose", {"context": {"purpose": ""}}),
     ("readData", "data_scientist", "data.retention", {"resource": {"retain_until": "2026-01-31T12:00:00Z"}}),  # noqa: E501

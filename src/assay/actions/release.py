@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from assay import canonical
 from assay.errors import Conflict, Usage
 from assay.evidence import envelope as dsse
-from assay.evidence.state import VersionState
+from assay.evidence.state import VersionState, kind_of
 from assay.policy import vocabulary as cedar
 from assay.types import STAGES
 from assay.workspace.action import Action, Doing, Outcome, Target
@@ -193,6 +193,24 @@ class Revoke(Action, frozen=True, kw_only=True):
         return Outcome(value, [statement])
 
 
+def _holders(view: View, found: VersionState) -> list[str]:
+    """Who set a hold since the last one was lifted; ``unknown`` where their decision is gone."""
+    asked: dict[str, str] = {}
+    holders: set[str] = set()
+    for item in view.evidence(found.project, found.served or found.artifact):
+        told, kind = item.statement.predicate, kind_of(item.statement)
+        if kind == "decision":
+            asked[item.statement.header.id] = str(told["actor"])
+        about = ("model", found.name, found.version)
+        if kind != "hold" or (told["subject"], told["name"], told["version"]) != about:
+            continue
+        if told["held"]:
+            holders.add(asked.get(str(told["decision"]), "unknown"))
+        else:
+            holders.clear()
+    return sorted(holders or ({"unknown"} if found.hold else ()))
+
+
 class Hold(Action, frozen=True, kw_only=True):
     """Stop a version from being promoted or deployed until the hold is lifted."""
 
@@ -204,7 +222,11 @@ class Hold(Action, frozen=True, kw_only=True):
     reason: str
 
     def target(self, view: View) -> Target:
-        return version_target(view, self.project, self.model, self.version, {"reason": self.reason})
+        context: dict[str, Any] = {"reason": self.reason}
+        if not self.held:
+            found = view.version(self.project, self.model, self.version)
+            context["holders"] = [cedar.actor(holder) for holder in _holders(view, found)]
+        return version_target(view, self.project, self.model, self.version, context)
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)

@@ -144,6 +144,11 @@ def actor_uid(actor: str) -> str:
     return uid("Actor", actor)
 
 
+def actor(name: str) -> dict[str, Any]:
+    """An actor as a value."""
+    return _reference("Actor", name)
+
+
 def actor_entity(
     actor: str,
     *,
