@@ -123,8 +123,8 @@ class RegisterDataset(Action, frozen=True, kw_only=True):
         return Outcome(value, statements)
 
 
-def dataset_entity(found: DatasetState) -> dict[str, Any]:
-    """A dataset as Cedar sees it."""
+def dataset_entity(found: DatasetState, *, hold: bool = False) -> dict[str, Any]:
+    """A dataset as Cedar sees it; `hold` where the same rows are held under another name."""
     d = found.details
     return cedar.dataset_entity(
         found.project,
@@ -135,7 +135,7 @@ def dataset_entity(found: DatasetState) -> dict[str, Any]:
         residency=d["residency"],
         legal_basis=d["legal_basis"],
         retain_until=d["retain_until"] or None,
-        hold=found.hold,
+        hold=found.hold or hold,
     )
 
 
@@ -152,12 +152,19 @@ class ReadDataset(Action, frozen=True, kw_only=True):
         context: dict[str, Any] = {"purpose": self.purpose}
         if self.ticket:
             context["ticket"] = self.ticket
+        # A hold is about the rows, which another name or an earlier registration may have too.
+        same = [
+            other
+            for other in view.state.datasets.values()
+            if other.project == self.project and found.content in other.contents
+        ]
+        entity = dataset_entity(found, hold=any(other.hold for other in same))
         return Target(
             uid=cedar.dataset_uid(self.project, self.dataset),
-            entities=[dataset_entity(found), view.project_entity(self.project)],
+            entities=[entity, view.project_entity(self.project)],
             context=context,
             digests={self.dataset: found.content},
-            subjects=[f"dataset:{self.project}/{self.dataset}"],
+            subjects=[f"dataset:{self.project}/{other.name}" for other in same],
             words={
                 "data": self.dataset,
                 "project": self.project,
