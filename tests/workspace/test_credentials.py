@@ -173,6 +173,20 @@ def test_nobody_can_make_a_token_in_the_name_of_a_person(town: Town) -> None:
         assert caught.value.code == "usage.token_person"
 
 
+def test_nobody_can_make_a_token_of_a_service_that_has_further_roles(town: Town) -> None:
+    """An operator with a token of a service that may promote would be an engineer."""
+    robot = EnrolActor(
+        project=WORKSPACE,
+        actor="robot",
+        kind="service",
+        roles=("alpha/service", "alpha/ml_engineer"),
+    )
+    town.do("ada", robot)
+    with pytest.raises(Usage) as caught:
+        town.do("oli", CreateToken(project="alpha", actor="robot"))
+    assert caught.value.code == "usage.token_roles"
+
+
 def test_a_token_in_the_name_of_a_person_is_refused_even_if_the_ledger_has_one(town: Town) -> None:
     secret = "assay_t1_secret"
     town.ws.view.follow()

@@ -232,6 +232,14 @@ class CreateToken(Action, frozen=True, kw_only=True):
                 remedy="enrol a service: assay actor enrol NAME --kind service",
                 code="token_person",
             )
+        more = [r for r in view.state.roles_of(self.actor) if r != f"{self.project}/service"]
+        if more:
+            # Whoever makes the token holds it: it must not be a way to roles one does not have.
+            raise Usage(
+                f"a token for this service would act as {', '.join(more)}",
+                remedy="make tokens for services whose only role is service",
+                code="token_roles",
+            )
         if not 1 <= self.days <= 366:
             raise Usage(f"a token cannot last {self.days} days", remedy="1 to 366", code="days")
         return project_target(view, self.project, {})
