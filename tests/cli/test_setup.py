@@ -96,6 +96,15 @@ def test_a_workspace_without_a_passphrase_is_refused_before_the_secret_is_shown(
     assert everything(empty.folder) == []
 
 
+def test_a_short_passphrase_is_refused_before_the_secret_is_shown(empty: Any) -> None:
+    for command in (("init", "--name", "alice"), ("actor", "new-key", "alice")):
+        done = empty(*command, typed="x\n", ASSAY_PASSPHRASE="short")
+        assert done.code == 2
+        assert "8 characters" in done.err
+        assert SECRET.search(done.all) is None
+        assert everything(empty.folder) == []
+
+
 def test_an_existing_recipient_needs_no_proof_and_is_checked(empty: Any) -> None:
     made = empty.ok("keys", "new-recovery", "--json").json
     wrong = empty("init", "--recovery-recipient", "AAAA", ASSAY_PASSPHRASE="open sesame")

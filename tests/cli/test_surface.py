@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 from typer.main import get_command
 
 from assay.cli.app import app
+from assay.cli.session import ask_missing
+from assay.errors import NotFound
 
 
 def commands(node: Any = None, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
@@ -235,6 +238,62 @@ def test_all_missing_answers_are_named_in_one_error(
     done = founded(*command, by="alice")
     one_line(done, 2)
     assert all(name in done.err for name in named)
+
+
+def test_a_choice_is_asked_again_until_it_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.csv").write_text("a\n1\n")
+    answers = iter(["whatever", "contract"])
+    asked: list[str] = []
+
+    def prompt(text: str, **_: Any) -> str:
+        asked.append(text)
+        return next(answers)
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("typer.prompt", prompt)
+    given = ask_missing(
+        {"basis": "", "owner": "me"},
+        {"owner": "Who?", "basis": "Which?"},
+        "x",
+        path=tmp_path / "x.csv",
+        choices={"basis": ("consent", "contract")},
+    )
+    assert given == {"basis": "contract", "owner": "me"}
+    assert asked == ["Which?", "Which?"]
+    assert "one of consent, contract" in capsys.readouterr().err
+    with pytest.raises(NotFound, match="nope"):
+        ask_missing({}, {"owner": "Who?"}, "x", path=tmp_path / "nope.csv")
+    assert len(asked) == 2
+
+
+def test_a_passphrase_is_asked_for_before_anything_is_drawn_over_the_question(
+    founded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing: list[bool] = []
+    loaded: list[bool] = []
+    from assay.cli import output, personal
+
+    load, progress = personal.load_key, output.progress
+
+    @contextlib.contextmanager
+    def drawn(as_json: bool) -> Any:
+        drawing.append(True)
+        with progress(as_json) as tell:
+            yield tell
+        drawing.clear()
+
+    def asked(name: str) -> Any:
+        loaded.append(bool(drawing))
+        return load(name)
+
+    monkeypatch.setattr(output, "progress", drawn)
+    monkeypatch.setattr(personal, "load_key", asked)
+    for command in (("data", "list"), ("doctor",), ("store", "check"), ("store", "collect")):
+        assert founded(*command, by="alice").code == 0
+    assert loaded
+    assert not any(loaded)
 
 
 def test_what_a_user_wrote_is_never_taken_for_markup_or_terminal_codes(registered: Any) -> None:

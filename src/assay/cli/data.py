@@ -65,7 +65,7 @@ def register(
         --origin "core banking" --licence internal --purpose credit-scoring \\
         --legal-basis contract --residency EU
     """
-    from assay.actions.datasets import RegisterDataset
+    from assay.actions.datasets import LEGAL_BASES, RegisterDataset
     from assay.cli.personal import as_name
 
     if path.is_dir():
@@ -83,6 +83,7 @@ def register(
         QUESTIONS,
         "data.missing",
         path=path,
+        choices={"legal_basis": LEGAL_BASES},
     )
     done: dict[str, Any] = session.perform(
         RegisterDataset(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PUBLIC_FORMAT = "assay/public-key/v1"
 _LIMIT = 1 << 14
+_SHORTEST = 8
+"""Characters of a new passphrase."""
 
 
 def default_actor(workspace: Workspace) -> str:
@@ -144,17 +146,31 @@ def passphrase(name: str, *, new: bool = False) -> str:
     """From ``ASSAY_PASSPHRASE``, else asked at the terminal, never on the command line."""
     given = os.environ.get("ASSAY_PASSPHRASE")
     if given:
-        return given
+        return _long_enough(given) if new else given
     if not sys.stdin.isatty():
         raise Usage(
             f"the key {name} needs {'a' if new else 'its'} passphrase",
             remedy="set ASSAY_PASSPHRASE, or run this at a terminal",
             code="passphrase",
         )
-    first = getpass.getpass(f"Passphrase for {name}: ")
-    if new and getpass.getpass("Again: ") != first:
+    if not new:
+        return getpass.getpass(f"Passphrase for {name}: ")
+    first = _long_enough(getpass.getpass(f"New passphrase for the key {name}: "))
+    if getpass.getpass("Again: ") != first:
         raise Usage("the two passphrases differ", remedy="try again", code="passphrase")
     return first
+
+
+def _long_enough(secret: str) -> str:
+    """Whoever copies the key's file can try passphrases as fast as their machine goes."""
+    if len(secret) < _SHORTEST:
+        raise Usage(
+            f"the passphrase is shorter than {_SHORTEST} characters",
+            remedy="choose a longer one, for example of several words; or try assay out with "
+            "--development",
+            code="passphrase",
+        )
+    return secret
 
 
 def user_name() -> str:

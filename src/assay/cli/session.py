@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,8 +75,10 @@ class Session:
     def perform(self, action: Action) -> Any:
         """Through the door, with progress on standard error."""
         importlib.import_module("assay.actions")  # Registers every action, for recovery.
+        # Before the spinner, which would run over the question for a passphrase.
+        workspace, person = self.workspace, self.person
         with output.progress(self.as_json) as progress:
-            return self.workspace.perform(self.person, action, progress=progress)
+            return workspace.perform(person, action, progress=progress)
 
     def view(self, about: str) -> View:
         """The project's evidence, read through the door; `about` says at what is looked."""
@@ -138,9 +140,17 @@ def short(digest: str) -> str:
 
 
 def ask_missing(
-    given: dict[str, str], questions: dict[str, str], code: str, *, path: Path
+    given: dict[str, str],
+    questions: dict[str, str],
+    code: str,
+    *,
+    path: Path,
+    choices: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, str]:
-    """Ask for what is missing about `path` at a terminal; elsewhere name all of it in one error."""
+    """Ask for what is missing about `path` at a terminal; elsewhere name all of it in one error.
+
+    What has `choices` is asked again until the answer is one of them.
+    """
     import sys
 
     missing = [name for name in questions if not given.get(name)]
@@ -150,7 +160,11 @@ def ask_missing(
         raise Usage(f"missing: {named}", remedy=f"add {options}", code=code)
     given_path(path)  # Nobody answers questions about a file that is not there.
     for name in missing:
+        allowed = (choices or {}).get(name, ())
         given[name] = typer.prompt(questions[name], err=True)
+        while allowed and given[name] not in allowed:
+            output.note(f"one of {', '.join(allowed)}")
+            given[name] = typer.prompt(questions[name], err=True)
     return given
 
 
