@@ -183,6 +183,13 @@ def test_a_broken_configuration_is_one_line(founded: Any) -> None:
     assert founded("data", "list", by="alice").code == 2
 
 
+def test_a_lost_root_key_leads_to_recovery(founded: Any) -> None:
+    (founded.ws / ".assay" / "keys" / "root.key").unlink()
+    done = founded("data", "list", by="alice")
+    one_line(done, 1)
+    assert "assay keys recover" in done.err
+
+
 def test_another_trust_root_than_the_pinned_one_is_refused(founded: Any) -> None:
     import re
 

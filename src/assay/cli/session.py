@@ -52,7 +52,17 @@ class Session:
         if self._workspace is None:
             from assay.workspace.opening import open_workspace
 
-            self._workspace = open_workspace()
+            try:
+                self._workspace = open_workspace()
+            except NotFound as error:
+                if not error.message.startswith("root key "):
+                    raise
+                raise NotFound(
+                    error.message,
+                    remedy="restore it from a backup of the keys; or, with the recovery secret: "
+                    "assay keys recover",
+                    code="keys.root",
+                ) from error
         return self._workspace
 
     @property
