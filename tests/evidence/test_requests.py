@@ -439,3 +439,24 @@ def test_who_holds_the_workspace_key_enrols_nobody_of_their_own_making(chain: An
         chain.add(made)
         assert "names no open decision" in chain.state.rejected[-1][1]
     assert "mallory" not in chain.state.actors
+
+
+@pytest.mark.parametrize("role", ["fraud/approver", "fraud/service"])
+def test_a_token_changes_nobodys_role_even_in_its_own_project(role: str, chain: Any) -> None:
+    """With any live token the holder of the workspace's key could otherwise grant roles."""
+    decision = chain.decision("manageRole", actor="scorer", proof=given_as(token="t"))
+    chain.add(decision)
+    assert decision.header.id in chain.state.open
+    predicate = {
+        "decision": decision.header.id,
+        "actor": "alice",
+        "role": role,
+        "granted": True,
+    }
+    before = chain.state.roles_of("alice")
+    chain.add(chain.statement("role", predicate))
+    assert chain.state.roles_of("alice") == before
+    assert chain.state.rejected[-1] == (
+        chain.state.size - 1,
+        "Refused: role: decided for another project",
+    )

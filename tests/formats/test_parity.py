@@ -197,3 +197,22 @@ def test_a_threshold_that_no_row_reaches_hides_no_label_that_differs(threshold: 
     original = np.array([[0.3, 0.7], [0.6, 0.4]])
     converted = np.array([[0.7, 0.3], [0.6, 0.4]])
     assert parity(original, converted, threshold).decision_disagreement == 0.5
+
+
+def test_values_differ_where_they_are_apart_by_a_hundredth_of_their_spread() -> None:
+    values = np.linspace(0, 400, 101)
+    spread = values.std()
+    for apart, differ in ((0.009 * spread, 0.0), (0.011 * spread, 1 / 101)):
+        moved = values.copy()
+        moved[0] += apart
+        found = parity(values, moved, 0.5, kind="regressor")
+        assert found.decision_disagreement == pytest.approx(differ)
+
+
+def test_a_large_value_may_lose_the_digits_that_float32_does_not_keep() -> None:
+    values = np.array([1.0, 2.0, 3.0, 1e12])
+    cases = ["sample", "sample", "sample", "float32_edges"]
+    near = parity(values, values * (1 + 1e-7), 0.5, kind="regressor", cases=cases)
+    assert near.decision_disagreement == 0
+    far = parity(values, values * (1 + 1e-3), 0.5, kind="regressor", cases=cases)
+    assert far.decision_disagreement == 1

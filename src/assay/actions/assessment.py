@@ -56,6 +56,13 @@ class AssessModel(Action, frozen=True, kw_only=True):
                 code="assess.same_data",
             )
         self._check_registered(found, data, trained_on)
+        if found.details.get("kind") == "regressor":
+            raise Usage(
+                f"{self.model}@{found.version} is a regressor, and the assessors here are for "
+                "classifiers",
+                remedy="it can be promoted to development; or register a classifier",
+                code="assess.regressor",
+            )
         if not found.details["label"]:
             raise Usage(
                 f"{self.model}@{found.version} was registered without the column it predicts",

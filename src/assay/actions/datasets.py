@@ -119,7 +119,9 @@ class RegisterDataset(Action, frozen=True, kw_only=True):
                 producer="assay.data.profile/1",
             ),
         ]
-        value = {"dataset": self.dataset, "content": content, **details}
+        before = doing.view.state.datasets.get(f"{self.project}/{self.dataset}")
+        replaced = before.content if before is not None and before.content != content else ""
+        value = {"dataset": self.dataset, "content": content, "replaces": replaced, **details}
         return Outcome(value, statements)
 
 

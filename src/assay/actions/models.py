@@ -12,8 +12,9 @@ from assay.actions.material import MODEL_LIMIT, columns_of, models_ring, private
 from assay.actions.people import project_target
 from assay.actions.release import version_target
 from assay.errors import AssayError, Usage
-from assay.formats import convert, parity
+from assay.formats import convert, parity, scoring
 from assay.formats.detect import Detected, detect
+from assay.formats.onnx_io import read_model
 from assay.isolation.limits import GIB, Level, Limits
 from assay.isolation.run import run
 from assay.supply import scan
@@ -157,9 +158,14 @@ class RegisterModel(Action, frozen=True, kw_only=True):
                 "route": "save the model again from its training code as ONNX or skops",
             }
             return _Served(None, None)
-        if found.format == "onnx":
-            return _Served(artifact, None)
         try:
+            if found.format == "onnx":
+                doing.progress("trying the model in a confined process")
+                told = run("assay.formats.scoring:describe", read_model(copy), limits=_LIMITS)
+                takes = scoring.decode_description(told.value)
+                details |= {"kind": takes.kind, "classes": takes.classes}
+                details["features"] = takes.features or []
+                return _Served(artifact, None)
             return self._convert(doing, copy, found, details)
         except AssayError as error:
             if error.code in _MISTAKES or error.kind not in ("usage", "verification"):

@@ -108,6 +108,8 @@ def register(
             f"registered [bold]{escape(done['dataset'])}[/]: {done['rows']:,} rows × "
             f"{done['columns']} columns, sealed as {short(done['content'])}"
         )
+        if done["replaces"]:
+            say(f"  in place of {short(done['replaces'])}, which models still refer to")
 
     emit(as_json, done, human)
 

@@ -225,13 +225,14 @@ def _wait(pip: subprocess.Popen[bytes], work: Path, tell: Callable[[float], None
 
 
 def _size(folder: Path) -> int:
-    total = 0
+    """The size of the largest file: pip keeps copies of what it downloads while it does so."""
+    largest = 0
     for path in folder.rglob("*"):
         try:
-            total += path.lstat().st_size
+            largest = max(largest, path.lstat().st_size)
         except FileNotFoundError:  # pip moves its files while we look.
             continue
-    return total
+    return largest
 
 
 def _reason(log: Path) -> str:

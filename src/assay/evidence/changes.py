@@ -412,6 +412,8 @@ def scope_of(leaf: Leaf, change: Change, predicate: Any) -> bool:
     """Whether a change stays in what its decision was about."""
     if leaf.decision is None:
         return True
+    if change.everywhere and "token" in leaf.decision.request["proof"]:
+        return False  # People, keys, policy and projects are changed by people, who sign.
     if leaf.decision.project != leaf.project:
         return False
     if isinstance(predicate, Role) and predicate.role.startswith(f"{leaf.project}/"):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from assay.errors import Usage
+from assay.errors import AssayError, Usage
 from assay.formats import probes
 from assay.formats import schema as schemas
 from assay.formats.graphs import MATRIX, build
@@ -201,8 +201,8 @@ def _unscorable(original: Original, columns: list[Column]) -> Usage:
     try:
         original.scores(columns)
         why = "it refuses every row"
-    except Usage as error:
-        return error
+    except AssayError:
+        raise  # It says itself what is missing: a library, say.
     except Exception as error:  # What a model raises is up to its library.
         why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
     return Usage(

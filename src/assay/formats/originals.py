@@ -174,7 +174,7 @@ def _require(names: Sequence[str], available: Sequence[str]) -> None:
     if missing:
         raise Usage(
             f"the sample lacks the column {missing[0]!r} that the model takes",
-            remedy=f"give a dataset with the columns {list(names)!r}",
+            remedy=f"give a dataset with the columns {', '.join(names)}",
             code="convert.columns",
             details={"missing": missing},
         )
@@ -250,12 +250,17 @@ def _adapt_xgboost(booster: Any, columns: Sequence[Column]) -> Original:
 def _adapt_lightgbm(booster: Any, columns: Sequence[Column]) -> Original:
     refuse_lightgbm(booster)
     objective = str(booster.dump_model(num_iteration=1).get("objective", "")).split(" ")[0]
-    names = list(booster.feature_name())
+    names: list[str] = [str(name) for name in booster.feature_name()]
     available = [column.name for column in columns]
     # LightGBM names unnamed columns Column_0, Column_1, ...
     if all(name == f"Column_{i}" for i, name in enumerate(names)):
         names = _by_count(len(names), available)
     else:
+        # LightGBM writes the blanks in a name as underscores; which column it was is known only
+        # where no two become the same.
+        spelt = {column.replace(" ", "_"): column for column in available}
+        if len(spelt) == len(available):
+            names = [name if name in available else spelt.get(name, name) for name in names]
         _require(names, available)
     if objective == "binary":
         return Original(booster, "classifier", [0, 1], names, False)

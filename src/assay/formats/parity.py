@@ -1,8 +1,9 @@
 """Does a converted model decide as the original did?  The worst case, not the average.
 
 A score that differs in the eighth digit is noise; a decision that differs is another model.  So
-decisions are compared: against the threshold for two classes and for values, and by the most
-probable class, which is the label that an endpoint answers with whatever the threshold.
+decisions are compared: for two classes against the threshold, and by the most probable class, which
+is the label that an endpoint answers with whatever the threshold.  A regressor decides nothing: its
+values differ where they are apart by more than a hundredth of their own spread.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import Usage
+from assay.formats.schema import Kind
 
 if TYPE_CHECKING:
     from assay.formats.predictor import Prediction
@@ -24,6 +26,8 @@ WORST_DIFFERENCE = 1e12
 
 
 _LIKELIER = 0.5
+_SHARE = 0.01
+_DIGITS = 1e-5
 _TIE = 1e-5
 """Probabilities closer than this may give either label."""
 
@@ -86,6 +90,7 @@ def parity(
     converted: ArrayLike,
     threshold: float,
     *,
+    kind: Kind = "classifier",
     cases: Sequence[str] | None = None,
     refused: Sequence[str] = (),
 ) -> Parity:
@@ -105,7 +110,10 @@ def parity(
     if not np.isfinite(threshold):
         raise Usage(f"the threshold {threshold} is not a number", code="parity.threshold")
     differences = _differences(before, after)
-    differ = _decide(before, threshold) != _decide(after, threshold)
+    if kind == "regressor":
+        differ = differences > _tolerance(before, names)
+    else:
+        differ = _decide(before, threshold) != _decide(after, threshold)
     if before.shape[1] == 2:
         # A threshold that no row reaches must not hide that the labels differ.
         differ |= _decide(before, _LIKELIER) != _decide(after, _LIKELIER)
@@ -150,6 +158,7 @@ def measure(payload: bytes) -> bytes:
             converted.original,
             _answered(prediction, converted.classes),
             request.threshold,
+            kind=converted.kind,
             cases=converted.cases,
             refused=converted.refused,
         )
@@ -194,6 +203,16 @@ def _differences(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDA
         apart = np.abs(before - after)
     apart = np.where(np.isfinite(apart), np.minimum(apart, WORST_DIFFERENCE), WORST_DIFFERENCE)
     return np.where(same, 0.0, apart).max(axis=1)
+
+
+def _tolerance(values: NDArray[np.float64], names: NDArray[np.str_]) -> NDArray[np.float64]:
+    """How far apart two values of a regressor may be: a hundredth of the spread over sample rows,
+    or where the value itself is large the few digits that float32 keeps of it."""
+    sample = values[(names == "sample") & np.isfinite(values[:, 0]), 0]
+    spread = float(sample.std()) if len(sample) else 0.0
+    with np.errstate(invalid="ignore"):
+        relative = np.nan_to_num(np.abs(values[:, 0]), posinf=0.0) * _DIGITS
+    return np.maximum(_SHARE * spread, relative)
 
 
 def _decide(scores: NDArray[np.float64], threshold: float) -> NDArray[np.int64]:

@@ -61,6 +61,11 @@ def load(model: bytes) -> Callable[[bytes], bytes]:
     return handle
 
 
+def describe(model: bytes) -> bytes:
+    """Runs confined, once: what a model takes and gives; raises `Usage` for one that cannot run."""
+    return load(model)(msgspec.msgpack.encode(Describe()))
+
+
 def _describe(predictor: Any) -> Description:
     schema = predictor.schema
     if schema is not None:
@@ -95,8 +100,7 @@ class Scorer:
 
     def __init__(self, call: Callable[[bytes], bytes]) -> None:
         self._call = call
-        answer = call(msgspec.msgpack.encode(Describe()))
-        self.described = msgspec.msgpack.decode(answer, type=Description)
+        self.described = decode_description(call(msgspec.msgpack.encode(Describe())))
 
     def __call__(self, columns: Sequence[Column]) -> Answers:
         """Probabilities, rows × classes (rows × 1 values of a regressor); raises `Usage`."""
@@ -124,6 +128,14 @@ class Scorer:
                 details={"missing": missing},
             )
         return [given[name] for name in self.described.features]
+
+
+def decode_description(answer: bytes) -> Description:
+    """The answer of `describe`; raises `Usage` when it is none."""
+    try:
+        return msgspec.msgpack.decode(answer, type=Description)
+    except msgspec.DecodeError as error:
+        raise Usage("the model does not say what it takes", code="score.answer") from error
 
 
 def decode(answer: bytes, piece: Sequence[Column]) -> Answers:
