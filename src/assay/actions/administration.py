@@ -38,7 +38,11 @@ class CreateProject(Action, frozen=True, kw_only=True):
     def target(self, view: View) -> Target:
         check_name(self.new, what="project")
         if self.new in view.state.projects:
-            raise Usage(f"project {self.new} exists already", code="project")
+            raise Usage(
+                f"project {self.new} exists already",
+                remedy="use it (assay project list), or choose another name",
+                code="project",
+            )
         if self.owner not in view.state.actors:
             raise NotFound(f"actor {self.owner} is not enrolled", code="actor")
         return workspace_target({}, f"project:{self.new}")

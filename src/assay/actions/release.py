@@ -113,7 +113,12 @@ class Approve(Action, frozen=True, kw_only=True):
                 code="approve.person",
             )
         if found.served is None:
-            raise Conflict(f"{self.model}@{found.version} has nothing that can be served")
+            raise Conflict(
+                f"{self.model}@{found.version} has nothing that can be served: "
+                f"{found.details.get('unservable', '')}",
+                remedy=str(found.details.get("route", "")),
+                code="approve.unservable",
+            )
         predicate = {
             "name": found.name,
             "version": found.version,

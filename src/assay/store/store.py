@@ -308,7 +308,7 @@ class Store:
 
 def _stream(source: bytes | BinaryIO | Path) -> contextlib.AbstractContextManager[BinaryIO]:
     if isinstance(source, Path):
-        return files.open_input(source, what="file to put")
+        return files.open_input(source, what="file")
     if isinstance(source, bytes):
         return io.BytesIO(source)
     return contextlib.nullcontext(source)
