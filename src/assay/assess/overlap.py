@@ -8,16 +8,12 @@ order, another name, another identifier or one changed row does not make them he
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import polars as pl
 
 _TOLERATED = 0.05
-_MULTIPLIERS = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-
-_Hashes: TypeAlias = NDArray[np.uint64]
 
 
 def shared_rows(test: Sequence[Any], train: Sequence[Any]) -> dict[str, Any]:
@@ -29,48 +25,35 @@ def shared_rows(test: Sequence[Any], train: Sequence[Any]) -> dict[str, Any]:
     Numbers are compared as float32, which is what most converted models take; columns by name, or
     by place where the names differ, because a model of one matrix takes any.
     """
-    named = {column.name for column in train}
-    names: set[Any] = named & {column.name for column in test}
-    if len(names) < len(train) == len(test):
-        names = set(range(len(train)))
-        tested, trained = _hashes(enumerate(test), names), _hashes(enumerate(train), names)
-    else:
-        tested = _hashes(((c.name, c) for c in test), names)
-        trained = _hashes(((c.name, c) for c in train), names)
-    share = float(np.isin(tested, trained).mean())
-    _, place, counts = np.unique(trained, return_inverse=True, return_counts=True)
-    expected = float((counts[place] > 1).mean())
-    chance = 3 * math.sqrt(expected * (1 - expected) / len(tested))
+    tested, trained = _frame(test), _frame(train)
+    names = [name for name in trained.columns if name in tested.columns]
+    if len(names) < trained.width == tested.width:
+        tested.columns = names = trained.columns
+    alike = [name for name in names if tested.schema[name] == trained.schema[name]]
+    if not alike:
+        return {"share": 0.0, "expected": 0.0, "suspicious": False}
+    tested, trained = tested.select(alike), trained.select(alike)
+    found = tested.join(trained.unique(), on=alike, how="semi", nulls_equal=True)
+    share = found.height / tested.height
+    expected = float(trained.is_duplicated().sum()) / trained.height
+    chance = 3 * math.sqrt(expected * (1 - expected) / tested.height)
     return {
         "share": share,
         "expected": expected,
-        "suspicious": bool(names) and share > expected + chance + _TOLERATED,
+        "suspicious": share > expected + chance + _TOLERATED,
     }
 
 
-def _hashes(columns: Iterable[tuple[Any, Any]], names: set[Any]) -> _Hashes:
-    """64 bits of each row; the same in this process for equal rows, whatever the columns' order."""
-    found = np.zeros(1, dtype=np.uint64)
-    for name, column in sorted(columns, key=lambda pair: pair[0]):
-        if name in names:
-            found = _mixed(found ^ _values(column))
-    return found
-
-
-def _values(column: Any) -> _Hashes:
-    if column.dtype == "string":
-        known = {value: hash(value) & 0xFFFFFFFFFFFFFFFF for value in set(column.values)}
-        return np.array([known[value] for value in column.values], dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        numbers = np.array(column.values, dtype=np.float64).astype(np.float32)
-    # One spelling of zero and one of a missing value.
-    numbers = np.where(np.isnan(numbers), np.float32(np.nan), numbers + np.float32(0))
-    return numbers.astype(np.float32).view(np.uint32).astype(np.uint64)
-
-
-def _mixed(values: _Hashes) -> _Hashes:
-    """SplitMix64's step: a bijection, after which each bit depends on all."""
-    values = values + np.uint64(_MULTIPLIERS[0])
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(_MULTIPLIERS[1])
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(_MULTIPLIERS[2])
-    return values ^ (values >> np.uint64(31))
+def _frame(columns: Sequence[Any]) -> pl.DataFrame:
+    """The rows, with one spelling of zero and one of a missing value."""
+    return pl.DataFrame(
+        [
+            pl.Series(column.name, column.values, dtype=pl.String)
+            if column.dtype == "string"
+            else pl.Series(column.name, column.values, dtype=pl.Float64)
+            .cast(pl.Float32)
+            .fill_nan(None)
+            + 0.0
+            for column in columns
+        ]
+    )
