@@ -25,13 +25,13 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m assay.demo
 
 test: $(VENV)/.dev
-	scripts/test
+	PYTHON=$(BIN)/python scripts/test
 
 lint: $(VENV)/.dev
-	scripts/lint
+	PYTHON=$(BIN)/python scripts/lint
 
 bench: $(VENV)/.dev
-	scripts/bench
+	PYTHON=$(BIN)/python scripts/bench
 
 lock:
 	scripts/lock $(if $(UPGRADE),--upgrade)
