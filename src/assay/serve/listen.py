@@ -122,7 +122,9 @@ def _listen(host: str, port: int, *, encrypted: bool) -> tuple[socket.socket, tu
             raise ValueError("no address")
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        own = ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
+        named = ipaddress.ip_address(str(address[0]).partition("%")[0])
+        # Python's versions differ on IPv4 addresses spelt as IPv6: none of them is taken for ours.
+        own = named.is_loopback and getattr(named, "ipv4_mapped", None) is None
     except (OSError, UnicodeError, ValueError) as error:
         raise Usage(
             f"{host[:80]!r}, port {port}, is no address to listen on",
