@@ -130,6 +130,9 @@ def guarded(url: URL) -> Generator[None]:
         raise _meaning(where, str(error.orig)) from error
     except (exc.SQLAlchemyError, sqlite3.Error) as error:
         raise _meaning(where, str(error)) from error
+    except UnicodeDecodeError as error:
+        # SQLite names a damaged table in its message, and the driver cannot decode the name.
+        raise _meaning(where, f"Could not decode what it says: {error}") from error
 
 
 def _meaning(where: str, text: str) -> AssayError:
