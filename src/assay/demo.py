@@ -317,15 +317,11 @@ def note(text: str) -> None:
 
 def assay(*arguments: str, expect: int = 0, quiet: bool = False) -> str:
     """Run a command as the command line runs it, show it, and hold it to its exit status."""
-    return _command(list(arguments), expect=expect, quiet=quiet)
-
-
-def _command(arguments: list[str], *, expect: int = 0, quiet: bool = False) -> str:
     shown = " ".join(f"'{a}'" if " " in a else a for a in arguments)
     out.print(f"\n[bold]$ assay {escape(shown)}[/]")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed) if quiet else contextlib.nullcontext():
-        status = run(arguments)
+        status = run(list(arguments))
     if status != expect:
         raise Failed(f"`assay {shown}` ended with {status}, and {expect} was expected")
     if expect:

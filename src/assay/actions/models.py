@@ -125,7 +125,7 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             "served": served,
             "details": details,
         }
-        subject = {name: artifact, **({f"{name}.onnx": served} if served else {})}
+        subject = _subject(name, artifact, served)
         statements = [
             doing.attest("model-version", subject, predicate),
             doing.attest(scan.KIND, subject, scanned, producer=scan.PRODUCER),
@@ -258,6 +258,11 @@ def _scan(copy: Path) -> dict[str, Any]:
     return msgspec.json.decode(outcome.value, type=dict[str, Any])
 
 
+def _subject(name: str, artifact: Digest, served: Digest | None) -> dict[str, Digest]:
+    """What was registered, and what is served of it."""
+    return {name: artifact, **({f"{name}.onnx": served} if served else {})}
+
+
 def _next(view: View, project: str, model: str) -> str:
     """The next version number.  The model's revision, compared on recording, keeps it unique."""
     return str(1 + max((int(v.version) for v in view.versions(project, model)), default=0))
@@ -278,7 +283,7 @@ class ScanModel(Action, frozen=True, kw_only=True):
         with private_copy(doing, found.artifact, found.details) as copy:
             scanned = _scan(copy)
         name = f"{found.name}@{found.version}"
-        subject = {name: found.artifact, **({f"{name}.onnx": found.served} if found.served else {})}
+        subject = _subject(name, found.artifact, found.served)
         statement = doing.attest(scan.KIND, subject, scanned, producer=scan.PRODUCER)
         return Outcome({"model": found.name, "version": found.version, **scanned}, [statement])
 

@@ -7,7 +7,7 @@ What lives here
     ask for).
 
 May import
-    Floor 0, NumPy, SciPy and Polars.
+    Floor 0, `assay.formats.schema`, NumPy, SciPy and Polars.
 
 An attacker who owns it can
     make a bad or leaking model look good.  What was measured is signed with method, seeds, rows

@@ -10,6 +10,7 @@ import numpy as np
 from assay.assess import privacy as membership
 from assay.assess import quality as measured
 from assay.errors import AssayError
+from assay.formats.schema import Column
 from assay.plugins import Assessment, Rows
 
 _MEMBERS = 5_000
@@ -89,8 +90,8 @@ class Privacy:
 class _Table:
     """Columns that can be cut by rows, as `assay.assess.privacy` cuts them."""
 
-    column_type: Any
-    heads: list[tuple[str, str]]
+    heads: list[tuple[str, Any]]
+    """Name and type of each column."""
     values: list[np.ndarray[Any, Any]]
     labels: list[int | str]
 
@@ -101,7 +102,7 @@ class _Table:
         chosen = np.sort(generator.permutation(count)[:_MEMBERS])
         values = [np.array(c.values, dtype=object)[chosen] for c in rows.columns]
         heads = [(c.name, c.dtype) for c in rows.columns]
-        return cls(type(rows.columns[0]), heads, values, [rows.labels[i] for i in chosen])
+        return cls(heads, values, [rows.labels[i] for i in chosen])
 
     def joined(self, other: _Table) -> _Table:
         """The rows of both; `other` may have further columns, which are left out."""
@@ -110,17 +111,17 @@ class _Table:
             (v, other.values[places[n]]) for v, (n, _) in zip(self.values, self.heads, strict=True)
         ]
         values = [np.concatenate(pair) for pair in pairs]
-        return _Table(self.column_type, self.heads, values, [*self.labels, *other.labels])
+        return _Table(self.heads, values, [*self.labels, *other.labels])
 
-    def columns(self) -> list[Any]:
+    def columns(self) -> list[Column]:
         """As the model side takes them."""
         return [
-            self.column_type(name, dtype, values.tolist())
+            Column(name, dtype, values.tolist())
             for (name, dtype), values in zip(self.heads, self.values, strict=True)
         ]
 
     def __getitem__(self, rows: Any) -> _Table:
-        return _Table(self.column_type, self.heads, [v[rows] for v in self.values], [])
+        return _Table(self.heads, [v[rows] for v in self.values], [])
 
 
 QUALITY = Quality()

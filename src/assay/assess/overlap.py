@@ -13,12 +13,14 @@ from typing import Any
 
 import polars as pl
 
+from assay.formats.schema import Column
+
 _TOLERATED = 0.05
 
 
-def shared_rows(test: Sequence[Any], train: Sequence[Any]) -> dict[str, Any]:
+def shared_rows(test: Sequence[Column], train: Sequence[Column]) -> dict[str, Any]:
     """``{share, expected, suspicious}`` of rows of `test` that equal, feature for feature, one of
-    `train`; both are columns (`assay.formats.schema.Column`) of the features only.
+    `train`; both are the columns of the features only.
 
     Where people are alike, rows repeat by themselves: as many rows of `test` are `expected` to be
     in `train` as rows of `train` have a double there.  It is suspicious when clearly more are.
@@ -44,7 +46,7 @@ def shared_rows(test: Sequence[Any], train: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def _frame(columns: Sequence[Any]) -> pl.DataFrame:
+def _frame(columns: Sequence[Column]) -> pl.DataFrame:
     """The rows, with one spelling of zero and one of a missing value."""
     return pl.DataFrame(
         [

@@ -20,6 +20,7 @@ from assay.evidence.state import kind_of, workspace_digest
 from assay.policy import vocabulary as cedar
 from assay.policy.bundle import Bundle
 from assay.policy.engine import Engine, Request
+from assay.policy.settings import limits
 
 _PASSING = frozenset({"decision", "outcome", "segment"})
 """Kinds of statements that say nothing of what they are about."""
@@ -214,10 +215,6 @@ def _same_entities(
     where: str, actor: str, folded: State, policy: Bundle, request: Request, found: VersionState
 ) -> None:
     """What policy was shown of the version, the project and the person is what the ledger says."""
-    settings = {
-        **policy.settings.get("default", {}),
-        **policy.settings.get("projects", {}).get(found.project, {}),
-    }
     version = cedar.model_version_entity(
         found.project,
         found.name,
@@ -228,7 +225,8 @@ def _same_entities(
         format=str(found.details.get("format", "unknown")),
         servable=found.served is not None,
     )
-    for expected in (version, cedar.project_entity(found.project, **settings)):
+    project = cedar.project_entity(found.project, **limits(policy.settings, found.project))
+    for expected in (version, project):
         if expected not in request.entities:
             _wrong(where, "policy was shown another version or project than the ledger has")
     held = folded.actors.get(actor)

@@ -80,6 +80,8 @@ class Compiled(msgspec.Struct, frozen=True):
     schema: cedarpy.Schema
     everything: cedarpy.PolicySet
     permits: cedarpy.PolicySet
+    changing: frozenset[str]
+    """The facts whose latest value counts, so that producing it anew may help."""
 
 
 def compile_bundle(bundle: Bundle) -> Compiled:
@@ -108,6 +110,7 @@ def compile_bundle(bundle: Bundle) -> Compiled:
         schema=schema,
         everything=policies.policy_set(found),
         permits=policies.policy_set([rule for rule in found if rule.effect == "permit"]),
+        changing=frozenset(name for name, fact in declared.items() if fact.combine == "latest"),
     )
 
 
@@ -154,8 +157,6 @@ class Engine:
                 remedy="apply a policy that `assay policy check` accepts",
                 code="policy.bundle",
             ) from error
-        declared = read_declarations(bundle.declarations)
-        self._changing = {fact.name: fact.combine == "latest" for fact in declared}
         self._forbids = [rule for rule in self._compiled.rules if rule.effect == "forbid"]
 
     # -- deciding ---------------------------------------------------------------------------------
@@ -193,8 +194,9 @@ class Engine:
         answer = cedarpy.is_authorized(asked, compiled.everything, entities, compiled.schema)
         errors = answer.diagnostics.errors
         matched = set(answer.diagnostics.reasons)
+        project = (f"{NAMESPACE}::Project", project_of(known[resource]))
         failing = [
-            self._measured(rule, request, known.get(resource, {}))
+            self._measured(rule, request.context, known.get(project, {}))
             for rule in self._forbids
             if rule.id in matched
         ]
@@ -212,25 +214,22 @@ class Engine:
             failing = [role, *failing]
         return self._deny(failing)
 
-    def _measured(self, rule: Rule, request: Request, resource: dict[str, Any]) -> Reason:
-        """A failing gate with what it looked at.
+    def _measured(self, rule: Rule, context: dict[str, Any], project: dict[str, Any]) -> Reason:
+        """A failing gate with what it looked at in the context and in the project's entity.
 
         Where evidence is there and not good enough, producing more of it does not help, because the
         worst value counts: then there is no command to give.
         """
         reason = _reason(rule)
-        facts = request.context.get("facts", {})
+        facts = context.get("facts", {})
         measured = {name: _fact(facts, name) for name in rule.facts}
         if "by_others" in rule.attributes:
-            measured["approvals"] = str(request.context.get("approvals", {}).get("by_others", 0))
-        project = {(e["uid"]["type"], e["uid"]["id"]): e for e in request.entities}.get(
-            (f"{NAMESPACE}::Project", project_of(resource)), {}
-        )
+            measured["approvals"] = str(context.get("approvals", {}).get("by_others", 0))
         for name in settings.DEFAULTS:
             if name in rule.attributes and name in project.get("attrs", {}):
                 measured[name] = _plain(project["attrs"][name])
         there = bool(rule.facts) and MISSING not in measured.values()
-        if there and not any(self._changing[name] for name in rule.facts):
+        if there and not self._compiled.changing.intersection(rule.facts):
             reason = msgspec.structs.replace(reason, remedy="", seconds=0)
         return msgspec.structs.replace(reason, measured=measured)
 

@@ -24,6 +24,7 @@ from assay.evidence.ledger import Leaf, Ledger, Sealer
 from assay.evidence.notes import Checkpoint
 from assay.evidence.state import DatasetState, State, VersionState
 from assay.policy import vocabulary as cedar
+from assay.policy.settings import limits
 from assay.types import Digest
 from assay.workspace.layout import Layout
 
@@ -60,7 +61,7 @@ class View:
         self._evidence: dict[int, Evidence | None] = {}
         self._snapshot_size = 0
         self.state = self._load_snapshot()
-        self.policy = PolicyFacts([], [], {})
+        self.policy = PolicyFacts([], [], {"default": {}})
         """What the active bundle declares; whoever loads the engine keeps it in step."""
 
     # -- following the ledger -------------------------------------------------------------------
@@ -230,8 +231,7 @@ class View:
 
     def settings(self, project: str) -> dict[str, Any]:
         """The policy bundle's limits for a project: its own over the default."""
-        table = self.policy.settings
-        return {**table.get("default", {}), **table.get("projects", {}).get(project, {})}
+        return limits(self.policy.settings, project)
 
     def actor_entity(self, actor: str, project: str, *, mfa: bool) -> dict[str, Any]:
         """Whoever asks, with their roles in `project` and in the workspace: a decision, which may
