@@ -10,6 +10,8 @@ group                the entry point names
                      policy bundle is made: uninstalling the package later changes no policy
 ``assay.assessors``  an object with the `Assessor` protocol, run by ``assay model assess``
 ``assay.key_services``  a callable taking a URL and returning a `assay.store.keys.KeyService`
+``assay.executors``  a callable without arguments that returns an `Executor`, named by
+                     ``assay run --executor``
 ===================  ==========================================================================
 
 Loading a plug-in runs its code with the rights of this process: installing one is a decision about
@@ -21,11 +23,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import msgspec
 
 from assay.errors import Unavailable
 
-GROUPS = ("assay.facts", "assay.assessors", "assay.key_services")
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+GROUPS = ("assay.facts", "assay.assessors", "assay.key_services", "assay.executors")
 
 
 Score: TypeAlias = Callable[[Any], Any]
@@ -75,6 +83,77 @@ class Assessor(Protocol):
 
     def assess(self, given: Assessment) -> dict[str, Any] | None:
         """The predicate, or None when this assessor does not apply to what was given."""
+        ...
+
+
+class TaskInput(msgspec.Struct, frozen=True):
+    """A file that a task reads."""
+
+    digest: str
+    """Names the content within one run, so that it need be shipped once only."""
+    path: str
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One step of a pipeline to be run once, as plain data: references and bytes, never code."""
+
+    name: str
+    """``train``, or ``fit[3]`` of a map; for messages."""
+    payload: bytes
+    """What `assay.pipeline.confined.call` gets, but for where the input files lie."""
+    inputs: tuple[TaskInput, ...]
+    memory_bytes: int
+    cpu_seconds: int
+    wall_seconds: float
+    file_bytes: int
+    """The longest file it may write."""
+    environment: dict[str, str]
+    ports: tuple[int, ...]
+    """TCP ports it may connect to."""
+    processes: bool
+    """Whether it may start processes."""
+    require: str | None
+    """The weakest level of isolation it may run at."""
+    distributions: str
+    """Digest of the environment it must run in, see `assay.pipeline.environment`."""
+
+
+class Finished(msgspec.Struct):
+    """What came of a task."""
+
+    answer: bytes
+    """What the confined function answered, see `assay.pipeline.confined`."""
+    outputs: list[str]
+    """The output files, below the folder given to `Executor.submit`, in order."""
+    log: str
+    """The file that holds what the step printed."""
+    level: str
+    cpu_seconds: float
+    max_rss: int
+    where: str
+    """The host or node it ran on."""
+
+
+class Executor(Protocol):
+    """Runs tasks, each in a confined process, shaped like `concurrent.futures.Executor`."""
+
+    name: str
+    slots: int
+    """How many tasks are worth having in flight at once."""
+
+    def open(self, code: bytes, digest: str) -> None:
+        """Before the first task: the archive of first-party code that every task runs."""
+        ...
+
+    def submit(self, task: Task, folder: Path) -> Future[Finished]:
+        """Run `task`, its outputs and log below `folder`, which is new.
+
+        Cancelling the future also ends a task that runs.  Errors are `assay.errors`.
+        """
+        ...
+
+    def shutdown(self, *, cancel: bool) -> None:
+        """Resolve every future; with `cancel` by ending what runs."""
         ...
 
 
