@@ -95,6 +95,11 @@ class Store:
         entry = self._index.find(opened, digest)
         return entry is not None and self._intact(opened, entry)
 
+    def verify(self, ring: str, digest: Digest) -> None:
+        """Read a whole content and hash it again; raises unless it is what it should be."""
+        opened = self.rings.ring(ring)
+        self.rehash(opened, self._find(opened, digest))
+
     # -- trees ------------------------------------------------------------------------------------
 
     def put_tree(self, ring: str, folder: Path) -> Digest:

@@ -27,6 +27,7 @@ from assay.policy import vocabulary as cedar
 from assay.policy.settings import limits
 from assay.types import Digest
 from assay.workspace.layout import Layout
+from assay.workspace.memo import Memo
 
 SNAPSHOT_FORMAT = "assay/snapshot/v1"
 _SNAPSHOT_EVERY = 64
@@ -58,6 +59,7 @@ class View:
         self._ledger = ledger
         self._sealer = sealer
         self._clock = clock
+        self.memo = Memo(layout.root / "memo", sealer)
         self._evidence: dict[int, Evidence | None] = {}
         self._snapshot_size = 0
         self.state = self._load_snapshot()

@@ -1,0 +1,116 @@
+"""Where the steps of a run are run: here, in processes side by side, or where a plug-in says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from assay import plugins
+from assay.errors import Unavailable, Usage
+from assay.pipeline.code import unpack_code, write_code
+from assay.pipeline.execution import execute
+from assay.plugins import Executor, Finished, Task
+
+
+def open_executor(name: str) -> Executor:
+    """The executor of that name; raises `Usage` for one that is not installed."""
+    points = {point.name: point for point in plugins.installed("assay.executors")}
+    if name not in points:
+        raise Usage(
+            f"there is no executor {name[:40]!r}",
+            remedy=f"installed: {', '.join(points)}",
+            code="executor",
+        )
+    try:
+        made: Callable[[], Executor] = points[name].load()
+    except ImportError as error:
+        raise Unavailable(
+            f"the executor {name} cannot be loaded: {error}",
+            remedy=f"pip install 'assay[{name}]'",
+            code="executor",
+        ) from error
+    return made()
+
+
+class LocalExecutor:
+    """Runs each task in a confined process of this machine, as many at once as it has cores."""
+
+    name = "local"
+
+    def __init__(self, slots: int = 0) -> None:
+        self.slots = slots or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="assay-step")
+        self._code: Path | None = None
+
+    def open(self, code: bytes, digest: str) -> None:
+        """Nothing to ship: the code is staged beside the first task's folder."""
+        self._archive = code
+        self._digest = digest
+        self._staging = threading.Lock()
+
+    def submit(self, task: Task, folder: Path) -> Future[Finished]:
+        future = _Ending()
+        self._pool.submit(self._run, task, folder, future)
+        return future
+
+    def _staged(self, beside: Path) -> Path:
+        with self._staging:
+            if self._code is None:
+                code = beside / "code"
+                write_code(unpack_code(self._archive), code)
+                self._code = code
+            return self._code
+
+    def _run(self, task: Task, folder: Path, future: _Ending) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            done = execute(
+                task,
+                code=self._staged(folder.parent),
+                inputs=[Path(item.path) for item in task.inputs],
+                folder=folder,
+                on_start=future.started,
+            )
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(done)
+
+    def shutdown(self, *, cancel: bool) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=cancel)
+
+
+class _Ending(Future[Any]):
+    """A future whose cancellation ends what runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._end: Callable[[], None] | None = None
+        self._stopped = False
+
+    def started(self, end: Callable[[], None]) -> None:
+        with self._lock:
+            self._end = end
+            stopped = self._stopped
+        if stopped:
+            end()
+
+    def cancel(self) -> bool:
+        if super().cancel():
+            return True
+        if self.done():
+            return False
+        with self._lock:
+            self._stopped = True
+            end = self._end
+        if end is not None:
+            with contextlib.suppress(OSError):
+                end()
+        return True

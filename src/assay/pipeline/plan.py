@@ -1,0 +1,149 @@
+"""Everything that is known of a run before it begins: its code, its graph, its environment.
+
+Nothing is imported here: first-party code is read once, as bytes; what is hashed is what is staged
+and run.  The graph comes from a confined process, or from memory where the same code with the same
+parameters in the same environment was traced before.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from assay import canonical, files
+from assay.isolation.grants import Grants
+from assay.isolation.limits import GIB, Limits
+from assay.isolation.run import run
+from assay.pipeline import graph as graphs
+from assay.pipeline import keys, tracing
+from assay.pipeline.code import Codebase, pack_code, write_code
+from assay.pipeline.environment import Environment, Memo, environment
+from assay.pipeline.graph import Graph
+from assay.pipeline.keys import Components
+from assay.types import Digest
+
+_TRACING = Limits(memory_bytes=8 * GIB, cpu_seconds=120, wall_seconds=180, answer_bytes=64 << 20)
+
+
+@dataclass
+class Plan:
+    """A traced pipeline and what its steps depend on."""
+
+    folder: Path
+    codebase: Codebase
+    graph: Graph
+    environment: Environment
+    """Of every step together."""
+    memo: Memo
+    data: dict[str, Digest]
+    """Every staged file that is not Python source: a step can read all of them."""
+    _environments: dict[tuple[str, ...], Environment] = field(default_factory=dict)
+    _code: dict[str, Components] = field(default_factory=dict)
+
+    @functools.cached_property
+    def archive(self) -> bytes:
+        """The staged code as one file, for executors that ship it."""
+        return pack_code(self.codebase.files())
+
+    @functools.cached_property
+    def archive_digest(self) -> Digest:
+        return canonical.digest(self.archive)
+
+    @property
+    def ports(self) -> list[int]:
+        """TCP ports that any step declares."""
+        return sorted({port for node in self.graph.nodes for port in node.options.ports})
+
+    @property
+    def variables(self) -> list[str]:
+        """Environment variables that any step declares."""
+        return sorted({name for node in self.graph.nodes for name in node.options.variables})
+
+    @property
+    def processes(self) -> bool:
+        """Whether any step may start processes."""
+        return any(node.options.processes for node in self.graph.nodes)
+
+    def code_of(self, target: str) -> Components:
+        """The part of a step's key that is its code and what is installed."""
+        module = target.partition(":")[0]
+        if module not in self._code:
+            closure = self.codebase.closure(module)
+            installed = self.installed(closure.third_party)
+            self._code[module] = keys.of_code(closure, self.data, installed)
+        return self._code[module]
+
+    def covered(self, target: str) -> frozenset[str]:
+        """The staged files that a step's key covers."""
+        closure = self.codebase.closure(target.partition(":")[0])
+        return closure.paths | frozenset(self.data)
+
+    def installed(self, imports: Sequence[str]) -> Environment:
+        """The verified distributions behind these top-level modules."""
+        wanted = tuple(sorted(set(imports)))
+        if wanted not in self._environments:
+            self._environments[wanted] = environment(wanted, memo=self.memo, folder=self.folder)
+        return self._environments[wanted]
+
+
+def make(
+    target: str, *, folder: Path, parameters: Mapping[str, Any], memo: Memo, work: Path
+) -> Plan:
+    """Read the code of ``FILE[:PIPELINE]`` or ``MODULE[:PIPELINE]`` and trace it.
+
+    `work` is a private folder for what is staged meanwhile.  Raises `Usage`, `NotFound` or
+    `Unavailable` for what is wrong with it.
+    """
+    where, _, name = target.partition(":")
+    given = Path(where) if where.endswith((".py", ".ipynb")) or "/" in where else where
+    codebase = Codebase.read(given, folder=folder)
+    closure = codebase.closure(codebase.module)
+    installed = environment(closure.third_party, memo=memo, folder=folder)
+    data = {
+        path: canonical.digest(content)
+        for path, content in codebase.files().items()
+        if not path.endswith(".py")
+    }
+    request = tracing.Request(codebase.module, name, dict(parameters))
+    known = keys.digest(
+        {
+            **keys.of_code(closure, data, installed),
+            "trace": msgspec.json.encode(request, order="deterministic").decode(),
+        }
+    )
+    told = memo.get(f"graph/{known}")
+    if told is None:
+        told = _trace(codebase, request, work)
+        graphs.decode(told)
+        memo.put(f"graph/{known}", told)
+    plan = Plan(folder, codebase, graphs.decode(told), installed, memo, data)
+    steps = {node.target.partition(":")[0] for node in plan.graph.nodes if node.kind == "step"}
+    imports = {name for step in steps for name in codebase.closure(step).third_party}
+    plan.environment = plan.installed(sorted(imports | set(closure.third_party)))
+    return plan
+
+
+def encoded(graph: Graph) -> bytes:
+    """A graph's bytes, for its digest."""
+    return msgspec.msgpack.encode(graph)
+
+
+def _trace(codebase: Codebase, request: tracing.Request, work: Path) -> bytes:
+    files.make_folder(work)
+    with tempfile.TemporaryDirectory(dir=work, prefix="trace-") as place:
+        code, scratch = Path(place) / "code", Path(place) / "scratch"
+        write_code(codebase.files(), code)
+        files.make_folder(scratch)
+        roots = tuple(code / root for root in codebase.roots)
+        return run(
+            tracing.TARGET,
+            msgspec.msgpack.encode(request),
+            limits=_TRACING,
+            grants=Grants(scratch=scratch, code=roots),
+        ).value

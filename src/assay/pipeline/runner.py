@@ -1,0 +1,386 @@
+"""The life of a run: what is ready is looked up or run, what is finished is kept and recorded.
+
+The runner decides nothing and holds no key: what it reads, keeps, signs and asks goes through its
+`Host`, which is an action behind the door.  One thread drives; executors run the steps elsewhere.
+
+Re-use is sound because of three things together.  A key names everything that a step's process
+could read, and what it read besides is noticed and named, and its result not stored.  What was
+found under a key is read and hashed again before it is used.  And keys of later steps are made of
+the digests of what earlier ones gave, never of the earlier keys.
+"""
+
+from __future__ import annotations
+
+import collections
+import heapq
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from assay import canonical
+from assay.errors import AssayError, Unavailable
+from assay.pipeline import graph as graphs
+from assay.pipeline import keys, observed
+from assay.pipeline.arguments import Resolved, Resolver, lengths
+from assay.pipeline.execution import answer_of, tail
+from assay.pipeline.graph import Node
+from assay.pipeline.host import Found, Host, Made
+from assay.pipeline.plan import Plan
+from assay.pipeline.records import Artifact, Event, Problem, TaskRecord
+from assay.plugins import Executor, Finished, Task, TaskInput
+
+CacheUse: TypeAlias = Literal["use", "read", "ignore"]
+"""``read`` never lets others use what this run makes; ``ignore`` runs everything anew."""
+
+FILE_BYTES = 64 << 30
+_POLL = 0.2
+_LONGEST_PAUSE = 30.0
+
+
+@dataclass
+class Job:
+    """One task on its way: what it is called with, and what came of it so far."""
+
+    node: Node
+    record: TaskRecord
+    resolved: Resolved
+    known: Found | None = None
+    first: list[str] = field(default_factory=list)
+    """Digests of a first execution's outputs, where determinism is checked."""
+
+
+class Runner:
+    """Runs one plan, once."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        host: Host,
+        executor: Executor,
+        *,
+        work: Path,
+        seed: int,
+        cache: CacheUse = "use",
+        check_determinism: bool = False,
+        require: str | None = None,
+    ) -> None:
+        self._plan = plan
+        self._host = host
+        self._executor = executor
+        self._work = work
+        self._seed = seed
+        self._cache = cache
+        self._twice = check_determinism
+        self._require = require
+        self.tasks: list[TaskRecord] = []
+        self.failed: AssayError | None = None
+        self.cancelled = False
+        self._resolver = Resolver(plan, host, work / "inputs")
+        self._left: dict[str, int] = {}
+        self._jobs: dict[str, list[Job]] = {}
+        self._ready: collections.deque[Job] = collections.deque()
+        self._later: list[tuple[float, int, Job]] = []
+        self._flying: dict[Future[Finished], Job] = {}
+        self._made: list[Made] = []
+        self._folders = 0
+        self._opened = False
+
+    def run(self) -> None:
+        """Run all of it; `tasks`, `failed` and `cancelled` say what came of it."""
+        sorter = graphs.order(self._plan.graph)
+        nodes = {node.id: node for node in self._plan.graph.nodes}
+        try:
+            while sorter.is_active() and self.failed is None:
+                for name in sorter.get_ready():
+                    self._begin(nodes[name])
+                self._start()
+                for name in [n for n, left in self._left.items() if not left]:
+                    del self._left[name]
+                    self._collect(nodes[name])
+                    sorter.done(name)
+                    break
+                else:
+                    self._land()
+        except KeyboardInterrupt:
+            self.cancelled = True
+        except AssayError as error:
+            self.failed = self.failed or error
+        try:
+            self._executor.shutdown(cancel=self.cancelled)
+            while self._flying:  # What still ran when another step failed is kept, too.
+                self._land()
+        except KeyboardInterrupt:
+            self.cancelled = True
+            self._executor.shutdown(cancel=True)
+        except AssayError as error:
+            self.failed = self.failed or error
+        finally:
+            self._flush()
+        self._skip_rest(nodes)
+
+    # -- beginning --------------------------------------------------------------------------------
+
+    def _begin(self, node: Node) -> None:
+        """Make the tasks of a node whose inputs are all there."""
+        if node.kind == "effect":
+            self._jobs[node.id] = []
+            self._left[node.id] = 0
+            self._effect(node)
+            return
+        for dataset in self._resolver.lineage(node):
+            if any(output.kind == "model" for output in node.outputs):
+                self._host.may_train(dataset)
+        count = lengths(node, self._resolver)
+        names = [node.id] if count is None else [f"{node.id}[{n}]" for n in range(count)]
+        self._jobs[node.id] = []
+        self._left[node.id] = len(names)
+        for number, name in enumerate(names):
+            record = TaskRecord(name, node.id, "waiting")
+            self.tasks.append(record)
+            resolved = self._resolver.resolve(node, None if count is None else number)
+            job = Job(node, record, resolved)
+            self._jobs[node.id].append(job)
+            self._ready.append(job)
+
+    def _effect(self, node: Node) -> None:
+        record = TaskRecord(node.id, node.id, "running")
+        self.tasks.append(record)
+        self._tell(record, "running")
+        begun = time.perf_counter()
+        try:
+            done = self._host.effect(node, self._resolver)
+        except AssayError as error:
+            self._fail(record, error)
+            raise
+        record.seconds = time.perf_counter() - begun
+        record.value = done.value
+        record.outputs = [[done.rows]] if done.rows else []
+        record.state = "cached" if done.unchanged else "done"
+        self._resolver.put(node.id, record.outputs, done.datasets, done.value)
+        self._tell(record, "unchanged" if done.unchanged else "done")
+
+    def _start(self) -> None:
+        """Look up what is ready, and run what is not found, as far as there are slots."""
+        now = time.monotonic()
+        while self._later and self._later[0][0] <= now:
+            self._ready.append(heapq.heappop(self._later)[2])
+        while self._ready and len(self._flying) < self._executor.slots:
+            job = self._ready.popleft()
+            if not job.record.attempts and self._look_up(job):
+                self._left[job.node.id] -= 1
+                continue
+            self._submit(job)
+
+    def _look_up(self, job: Job) -> bool:
+        """Take a result that is there already; else note why there is none."""
+        record, node = job.record, job.node
+        shared = self._plan.code_of(node.target)
+        record.components = {
+            **keys.of_step(self._host.project, node),
+            "seed": str(self._seed),
+            **keys.of_variables(self._host.variables(node.options.variables)),
+            **job.resolved.components,
+        }
+        record.key = keys.digest({**shared, **record.components})
+        if self._cache == "ignore":
+            record.why = ["the cache was not to be used"]
+            return False
+        known = self._host.find(record.key, resume=not node.options.cacheable)
+        if known is None:
+            if node.options.cacheable:
+                record.why = self._host.explain(record, shared)
+            else:
+                record.why = [
+                    "it uses the network or starts processes, and does not say cache=True"
+                ]
+            return False
+        problem = observed.stale(known, self._plan) or self._damaged(known)
+        if problem:
+            record.why = [problem]
+            return False
+        record.state, record.outputs = "cached", known.outputs
+        record.envelope, record.made_by, record.level = known.envelope, known.run, known.level
+        self._tell(record, "cached")
+        return True
+
+    def _damaged(self, known: Found) -> str:
+        for artifact in [a for output in known.outputs for a in output]:
+            if why := self._host.damaged(artifact):
+                return f"an earlier result cannot be used: {why}"
+        return ""
+
+    def _submit(self, job: Job) -> None:
+        record, node, options = job.record, job.node, job.node.options
+        if not self._opened:
+            self._executor.open(self._plan.archive, self._plan.archive_digest)
+            self._opened = True
+        self._folders += 1
+        record.state, record.attempts = "running", record.attempts + 1
+        task = Task(
+            name=record.name,
+            payload=msgspec.msgpack.encode(job.resolved.call(node.target, self._seed)),
+            inputs=tuple(
+                TaskInput(item.artifact.digest, str(self._resolver.place(item)))
+                for item in job.resolved.inputs
+            ),
+            memory_bytes=options.memory,
+            cpu_seconds=options.cpu or max(1, int(options.timeout) + 1),
+            wall_seconds=options.timeout,
+            file_bytes=FILE_BYTES,
+            environment=self._host.environment(options.variables),
+            ports=options.ports,
+            processes=options.processes,
+            require=self._require,
+            distributions=self._plan.environment.digest,
+        )
+        self._tell(record, "running" if record.attempts == 1 else f"attempt {record.attempts}")
+        future = self._executor.submit(task, self._work / f"task-{self._folders}")
+        self._flying[future] = job
+
+    # -- landing ----------------------------------------------------------------------------------
+
+    def _land(self) -> None:
+        """Wait until something is finished, and keep what it gave."""
+        if not self._flying:
+            if self._later:
+                time.sleep(max(0.0, min(_POLL, self._later[0][0] - time.monotonic())))
+            return
+        done, _ = wait(self._flying, timeout=_POLL, return_when=FIRST_COMPLETED)
+        for future in done:
+            job = self._flying.pop(future)
+            try:
+                finished = future.result()
+                self._finish(job, finished)
+            except AssayError as error:
+                self._retry(job, error)
+            except BaseException as error:
+                # A cancelled future, or a mistake in an executor.
+                why = "was cancelled" if self.cancelled else f"{type(error).__name__}: {error}"
+                self._retry(job, Unavailable(f"step {job.record.name}: {why}", code="executor"))
+        self._flush()
+
+    def _finish(self, job: Job, finished: Finished) -> None:
+        record, node = job.record, job.node
+        answer = answer_of(finished)
+        record.seconds, record.cpu_seconds = answer.seconds, finished.cpu_seconds
+        record.max_rss, record.level, record.where = (
+            finished.max_rss,
+            finished.level,
+            finished.where,
+        )
+        record.log = self._host.keep_log(Path(finished.log))
+        if answer.raised is not None:
+            raised = answer.raised
+            error = AssayError(
+                f"step {record.name} failed: {raised.kind}: {raised.message}{raised.place}"
+                if not raised.code
+                else f"step {record.name}: {raised.message}{raised.place}",
+                remedy=raised.remedy or f"assay run logs {self._host.run} {record.name}",
+                code="step.raised",
+            )
+            printed = tail(Path(finished.log))
+            if printed:
+                error.details["printed"] = printed
+            raise error
+        if self._twice and not self._same(job, finished):
+            return
+        record.outputs = self._keep(node, answer.outputs, finished.outputs)
+        seen = observed.compare(answer, node, self._plan)
+        record.unstored = seen.unstored
+        if finished.level != "full":
+            record.unstored.append(
+                f"what it reads cannot be bounded at isolation level {finished.level}"
+            )
+        usable = self._cache == "use" and not record.unstored
+        self._made.append(
+            Made(
+                record=record,
+                node=node,
+                code=self._plan.code_of(node.target),
+                arguments=job.resolved,
+                seen=seen,
+                key=record.key if usable and node.options.cacheable else "",
+                resume=record.key if usable and not node.options.cacheable else "",
+            )
+        )
+        record.state = "done"
+        self._left[node.id] -= 1
+        self._tell(record, "done")
+
+    def _same(self, job: Job, finished: Finished) -> bool:
+        """Whether a second execution gave the same bytes; False while there was only one."""
+        digests = [canonical.digest_file(Path(path)) for path in finished.outputs]
+        if not job.first:
+            job.first = list(digests) or ["nothing"]
+            job.record.attempts = 0
+            self._submit(job)
+            return False
+        if job.first != (digests or ["nothing"]):
+            names = [o.name for o in job.node.outputs]
+            raise AssayError(
+                f"step {job.record.name} gives different results for the same inputs and seed "
+                f"{self._seed}: {', '.join(names)}",
+                remedy="draw random numbers from a generator seeded by a parameter called seed, sort "
+                "what comes out of sets, and leave out the time",
+                code="step.determinism",
+            )
+        return True
+
+    def _keep(self, node: Node, named: list[list[str]], paths: list[str]) -> list[list[Artifact]]:
+        there = iter(paths)
+        return [
+            [self._host.keep(Path(next(there)), output) for _ in files_of]
+            for output, files_of in zip(node.outputs, named, strict=True)
+        ]
+
+    def _retry(self, job: Job, error: AssayError) -> None:
+        record = job.record
+        again = record.attempts <= job.node.options.retries and not job.first
+        if self.cancelled or not again or error.code == "usage.step.type":
+            self._fail(record, error)
+            self.failed = self.failed or error
+            return
+        pause = min(_LONGEST_PAUSE, 0.5 * 2 ** (record.attempts - 1))
+        self._tell(record, f"failed, tried again: {error.message}")
+        heapq.heappush(self._later, (time.monotonic() + pause, self._folders, job))
+
+    def _collect(self, node: Node) -> None:
+        """A node is done: what its tasks gave becomes what it gives."""
+        if node.kind == "effect":
+            return
+        outputs = [job.record.outputs for job in self._jobs[node.id]]
+        if node.mapped:
+            joined = [[output[n][0] for output in outputs] for n in range(len(node.outputs))]
+        else:
+            joined = outputs[0]
+        self._resolver.put(node.id, joined, self._resolver.lineage(node), None)
+
+    # -- telling ----------------------------------------------------------------------------------
+
+    def _fail(self, record: TaskRecord, error: AssayError) -> None:
+        record.state = "failed"
+        record.problem = Problem(error.code, error.message, error.remedy)
+        self._tell(record, f"failed: {error.message}")
+
+    def _skip_rest(self, nodes: dict[str, Node]) -> None:
+        why = "the run was stopped" if self.cancelled else "an earlier step failed"
+        for record in self.tasks:
+            if record.state in ("waiting", "running"):
+                record.state, record.why = "skipped", [why]
+        begun = {record.node for record in self.tasks}
+        for name in nodes:
+            if name not in begun:
+                self.tasks.append(TaskRecord(name, name, "skipped", why=[why]))
+
+    def _flush(self) -> None:
+        if self._made:
+            made, self._made = self._made, []
+            self._host.record(made)
+
+    def _tell(self, record: TaskRecord, what: str) -> None:
+        self._host.tell(Event(f"{record.name}: {what}", record))

@@ -1,0 +1,314 @@
+"""What a step takes and gives: its annotations, read once, as codecs.
+
+Runs where the step's module is imported: in the tracing process and in the step's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Union, cast
+
+import msgspec
+
+from assay.errors import Usage
+from assay.formats import frame_schemas
+from assay.pipeline import codecs
+from assay.pipeline.graph import MOST_ITEMS, Const, File, Output, Value
+
+FILE = "file/1"
+"""The codec of a parameter of type `Path`: the bytes as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A step gives this, under `name`: one thing of type `hint`, or a list of them."""
+
+    output: Output
+    hint: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A step's parameters and results, by their annotations."""
+
+    step: str
+    hints: Mapping[str, Any]
+    """Parameter → annotation; of a list of frames or models, that of one item."""
+    codecs: Mapping[str, str]
+    gives: tuple[Given, ...]
+    build: Any
+    """The NamedTuple that groups the results, `tuple`, or None for a single result."""
+
+    @property
+    def outputs(self) -> list[Output]:
+        return [given.output for given in self.gives]
+
+    @property
+    def seed(self) -> bool:
+        return "seed" in self.hints
+
+    def check(self, name: str, value: Value, where: str) -> Value:
+        """An argument of a pipeline's call, held to the annotation as far as it is known."""
+        codec, hint = self.codecs[name], self.hints[name]
+        if codec == FILE:
+            if isinstance(value, Const) and isinstance(value.value, str):
+                return File(value.value)
+            if isinstance(value, Const) and value.value is None and _optional(hint):
+                return value
+            if not isinstance(value, File):
+                raise _type(where, "a path of a file of the project")
+            return value
+        if isinstance(value, File):
+            raise _type(where, spelt(hint))
+        if isinstance(value, Const):
+            if value.value is None and _optional(hint):
+                return value
+            if not codecs.is_json(hint):
+                raise _type(where, f"what another step returned, of type {spelt(hint)}")
+            return Const(_converted(value.value, hint, where))
+        return value
+
+
+def reference(function: Callable[..., Any], what: str) -> str:
+    """``module:function``, by which another process finds it; raises `Usage` where none could."""
+    name = getattr(function, "__qualname__", "")
+    module = getattr(function, "__module__", "") or ""
+    shown = name or repr(function)[:60]
+    if not inspect.isfunction(function):
+        raise Usage(
+            f"{shown} is not a function", remedy=f"decorate a function with @{what}", code="step"
+        )
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise Usage(
+            f"{shown} is async or a generator, and a {what} is a plain function",
+            remedy="return the whole result; call asyncio.run inside",
+            code="step.kind",
+        )
+    if name == "<lambda>":
+        raise Usage(
+            "a lambda has no name by which another process could find it",
+            remedy=f"write it as a function, `def name(...)`, and decorate that with @{what}",
+            code="step.lambda",
+        )
+    if "<locals>" in name:
+        outer = name.partition(".<locals>")[0]
+        raise Usage(
+            f"{what} {name.rpartition('.')[2]} is defined inside {outer}, where another process "
+            "could not find it",
+            remedy="move it to the top of the module, and pass what it closes over as arguments",
+            code="step.local",
+        )
+    if "." in name:
+        raise Usage(
+            f"{what} {name} is a method", remedy="write it as a plain function", code="step.method"
+        )
+    return f"{module}:{name}"
+
+
+@functools.cache
+def of(function: Callable[..., Any], name: str) -> Signature:
+    """The signature of a step; raises `Usage` for one that says too little."""
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except Exception as error:  # Annotations are code, and this may be any of its mistakes.
+        raise Usage(
+            f"the annotations of step {name} cannot be read: {type(error).__name__}: {error}",
+            remedy="import the names they use at the top of the module, not under TYPE_CHECKING",
+            code="step.annotation",
+        ) from error
+    taken: dict[str, Any] = {}
+    used: dict[str, str] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise Usage(
+                f"step {name} takes *{parameter.name}, and each input of a step has a name",
+                remedy="list the parameters; several inputs of one kind are a list[T]",
+                code="step.arguments",
+            )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise Usage(
+                f"step {name}: {parameter.name} cannot be given by name",
+                remedy="remove the / from its parameters",
+                code="step.arguments",
+            )
+        hint = _annotated(hints, parameter.name, f"parameter {parameter.name} of step {name}")
+        taken[parameter.name], used[parameter.name] = _parameter(hint)
+    given, build = _results(_annotated(hints, "return", f"the result of step {name}"))
+    return Signature(name, taken, used, tuple(given), build)
+
+
+def _annotated(hints: Mapping[str, Any], name: str, what: str) -> Any:
+    if name not in hints:
+        raise Usage(
+            f"{what} has no annotation",
+            remedy="say what it is, for example: rows: pl.DataFrame, depth: int, -> RandomForest",
+            code="step.annotation",
+        )
+    return hints[name]
+
+
+def _parameter(hint: Any) -> tuple[Any, str]:
+    stripped = strip(hint)
+    if _is_path(_not_none(stripped)):
+        return hint, FILE
+    if codecs.is_json(stripped):
+        return hint, codecs.codec_for(stripped).name
+    item = _item(stripped)
+    if item is not None:
+        return item, FILE if _is_path(strip(item)) else codecs.codec_for(strip(item)).name
+    return hint, codecs.codec_for(_not_none(stripped)).name
+
+
+def _results(hint: Any) -> tuple[list[Given], Any]:
+    plainly = strip(hint)
+    if plainly is None or plainly is type(None) or codecs.is_json(plainly):
+        return [_given("result", hint)], None
+    if (fields := _fields(plainly)) is not None:
+        return [_given(name, part) for name, part in fields.items()], plainly
+    origin, parts = typing.get_origin(plainly), typing.get_args(plainly)
+    if origin is tuple and parts and Ellipsis not in parts:
+        return [_given(str(number), part) for number, part in enumerate(parts)], tuple
+    return [_given("result", hint)], None
+
+
+def _given(name: str, hint: Any) -> Given:
+    plainly = strip(hint)
+    item = None if plainly is None or codecs.is_json(plainly) else _item(plainly)
+    codec = codecs.codec_for(plainly if item is None else strip(item))
+    return Given(Output(name, codec.name, codec.kind, many=item is not None), item or hint)
+
+
+def _fields(hint: Any) -> dict[str, Any] | None:
+    """The fields of a NamedTuple."""
+    if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
+        return {n: h for n, h in typing.get_type_hints(hint, include_extras=True).items()}
+    return None
+
+
+def strip(hint: Any) -> Any:
+    """An annotation without what `Annotated` adds."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+
+
+def bare(hint: Any) -> Any:
+    """An annotation as a codec takes it: without `Annotated`, and without ``| None``."""
+    stripped = strip(hint)
+    return stripped if codecs.is_json(stripped) else _not_none(stripped)
+
+
+def check_schema(value: Any, hint: Any, what: str) -> None:
+    """Hold a frame to the pandera schema in its annotation, if there is one; raises `Usage`."""
+    schema = frame_schemas.schema_of(hint)
+    if schema is not None:
+        frame_schemas.check(value, schema, what)
+
+
+def _item(hint: Any) -> Any:
+    """``T`` of ``list[T]``; None for anything else."""
+    if typing.get_origin(hint) is list and typing.get_args(hint):
+        return typing.get_args(hint)[0]
+    return None
+
+
+def _optional(hint: Any) -> bool:
+    plainly = strip(hint)
+    return type(None) in typing.get_args(plainly) or plainly in (None, type(None))
+
+
+def _not_none(hint: Any) -> Any:
+    """``T`` of ``T | None``."""
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        if len(parts) == 1:
+            return strip(parts[0])
+    return hint
+
+
+def _is_path(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, PurePath)
+
+
+def plain(value: Any, where: str) -> Any:
+    """A value as JSON carries it; raises `Usage` for one it does not."""
+    try:
+        made = msgspec.to_builtins(value, str_keys=True)
+        if isinstance(made, list) and len(cast("list[Any]", made)) > MOST_ITEMS:
+            raise TypeError(f"more than {MOST_ITEMS:,} items")
+        return made
+    except (TypeError, RecursionError) as error:
+        raise Usage(
+            f"{where} is a {type(value).__name__}, which cannot be written down as JSON: {error}",
+            remedy="pass numbers, text, lists, dicts or dataclasses; make other things in a step",
+            code="pipeline.argument",
+        ) from error
+
+
+def _converted(value: Any, hint: Any, where: str) -> Any:
+    try:
+        return msgspec.to_builtins(msgspec.convert(value, strip(hint), str_keys=True))
+    except (msgspec.ValidationError, TypeError) as error:
+        raise Usage(
+            f"{where}: {error}", remedy=f"it is annotated {spelt(hint)}", code="step.type"
+        ) from error
+
+
+def spelt(hint: Any) -> str:
+    """An annotation as its author wrote it, or nearly."""
+    return hint.__qualname__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def _type(where: str, wanted: str) -> Usage:
+    return Usage(f"{where} has to be {wanted}", remedy="see its annotation", code="step.type")
+
+
+def pipeline_arguments(
+    function: Callable[..., Any], name: str, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The parameters of a run, text from a command line included, as the pipeline takes them.
+
+    Raises `Usage` for one that is unknown, missing, or not what its annotation says.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
+    if unknown := sorted(set(given) - set(parameters)):
+        raise Usage(
+            f"pipeline {name} has no parameter {unknown[0][:60]}",
+            remedy=f"it has: {', '.join(parameters) or 'none'}",
+            code="pipeline.parameter",
+        )
+    made: dict[str, Any] = {}
+    for parameter in parameters.values():
+        where = f"parameter {parameter.name} of pipeline {name}"
+        hint = _annotated(hints, parameter.name, where)
+        if parameter.name not in given:
+            if parameter.default is parameter.empty:
+                raise Usage(
+                    f"{where} has no value",
+                    remedy=f"assay run … --set {parameter.name}=VALUE",
+                    code="pipeline.parameter",
+                )
+            made[parameter.name] = parameter.default
+        elif _is_path(_not_none(strip(hint))):
+            made[parameter.name] = Path(str(given[parameter.name]))
+        else:
+            made[parameter.name] = _parsed(given[parameter.name], strip(hint), where)
+    return made
+
+
+def _parsed(value: Any, hint: Any, where: str) -> Any:
+    """A parameter's value; text is read as JSON where the annotation is not text."""
+    try:
+        return msgspec.convert(value, hint, strict=False)
+    except msgspec.ValidationError as error:
+        if isinstance(value, str):
+            try:
+                return msgspec.convert(msgspec.json.decode(value), hint)
+            except (msgspec.MsgspecError, ValueError):
+                pass
+        raise Usage(f"{where}: {error}", remedy=f"it is {spelt(hint)}", code="step.type") from error

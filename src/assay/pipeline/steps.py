@@ -1,0 +1,424 @@
+"""`@step` and `@pipeline`: plain typed functions that can be called as such, and traced.
+
+Outside of a run a step is the function it decorates, so that it is tested like one.  While a
+pipeline is traced, calling a step notes the call and gives a `Result`, which stands for what the
+step will return.  Nothing but these notes leaves the tracing process.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePath
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from assay.errors import Usage
+from assay.pipeline import signatures
+from assay.pipeline.graph import Const, Each, File, From, Items, Node, Options, Output, Value
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+
+
+class Result:
+    """Stands, while a pipeline is traced, for what a step will return."""
+
+    def __init__(self, node: str, outputs: Sequence[Output], output: int | None = None) -> None:
+        self._node = node
+        self._outputs = outputs
+        self._output = output
+
+    def after(self, *others: Any) -> Result:
+        """Let this step wait for others whose results it does not read."""
+        tracer = tracing()
+        for other in others:
+            if not isinstance(other, Result):
+                raise Usage(
+                    f"{self._node} cannot wait for {type(other).__name__}",
+                    remedy="name what another step returned",
+                    code="pipeline.after",
+                )
+            tracer.wait(self._node, other._node)
+        return self
+
+    def reference(self) -> From | Items:
+        """How the graph spells it."""
+        if self._output is None and len(self._outputs) > 1:
+            return Items([From(self._node, n) for n in range(len(self._outputs))])
+        return From(self._node, self._output or 0)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter([self[number] for number in range(len(self._split("unpacked")))])
+
+    def __getitem__(self, number: int) -> Result:
+        outputs = self._split("indexed")
+        if not isinstance(number, int) or not -len(outputs) <= number < len(outputs):
+            raise IndexError(number)
+        return Result(self._node, self._outputs, number % len(outputs))
+
+    def __getattr__(self, name: str) -> Result:
+        if not name.startswith("_") and self._output is None:
+            for number, output in enumerate(self._outputs):
+                if output.name == name:
+                    return Result(self._node, self._outputs, number)
+        raise AttributeError(name)
+
+    def _split(self, how: str) -> Sequence[Output]:
+        if self._output is not None or len(self._outputs) < 2:
+            raise self._unknown(how)
+        return self._outputs
+
+    def _unknown(self, how: str) -> Usage:
+        return Usage(
+            f"what {self._node} returns is {how} in the pipeline, but is known only when it ran",
+            remedy="do that inside a step; annotate the step `-> tuple[A, B]` to give two results",
+            code="pipeline.value",
+        )
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise self._unknown("used as a value")
+
+    __bool__ = __len__ = __int__ = __float__ = __index__ = _refuse
+    __add__ = __radd__ = __sub__ = __mul__ = __truediv__ = __lt__ = __le__ = __gt__ = __ge__ = (
+        _refuse
+    )
+    __contains__ = __call__ = _refuse
+
+
+class _Each:
+    """A value to map over; see `each`."""
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+
+def each(values: Sequence[R] | list[R]) -> R:
+    """Mark an argument of `Step.map`: one task for each of `values`, a list or a step's result."""
+    return cast(R, _Each(values))
+
+
+class Tracer:
+    """The notes taken while a pipeline runs under `trace`."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self._targets: dict[str, str] = {}
+        self.running: list[str] = []
+
+    def add(self, name: str, make: Callable[[str], Node]) -> Result:
+        """Note a call under a name of its own: ``fit``, ``fit-2``, …"""
+        node_id, number = name, 1
+        while node_id in self.nodes:
+            number += 1
+            node_id = f"{name}-{number}"
+        node = self.nodes[node_id] = make(node_id)
+        other = self._targets.setdefault(name, node.target)
+        if other != node.target:
+            raise Usage(
+                f"two different steps are called {name}: {other} and {node.target}",
+                remedy='give one of them a name: @step(name="...")',
+                code="pipeline.name",
+            )
+        return Result(node_id, node.outputs)
+
+    def wait(self, node: str, other: str) -> None:
+        held = self.nodes[node]
+        self.nodes[node] = Node(
+            held.id,
+            held.kind,
+            held.target,
+            held.arguments,
+            held.codecs,
+            held.outputs,
+            held.options,
+            [*held.after, other],
+        )
+
+
+_tracer: Tracer | None = None
+
+
+def tracing() -> Tracer:
+    """The notes being taken; raises `Usage` outside of a pipeline."""
+    if _tracer is None:
+        raise Usage(
+            "this can be called in a function decorated with @pipeline only",
+            remedy="put the call in a pipeline, and start that: assay run FILE",
+            code="pipeline.outside",
+        )
+    return _tracer
+
+
+def value_of(given: Any, where: str) -> Value:
+    """An argument as the graph spells it; raises `Usage` for what cannot travel."""
+    if isinstance(given, Result):
+        return given.reference()
+    if isinstance(given, PurePath):
+        return File(str(given))
+    if isinstance(given, (list, tuple)) and any(
+        isinstance(item, (Result, PurePath)) for item in cast(Sequence[Any], given)
+    ):
+        items = [value_of(item, where) for item in cast(Sequence[Any], given)]
+        return Items([item for item in items if not isinstance(item, Each)])
+    if isinstance(given, _Each):
+        raise Usage(
+            f"{where}: each() is for a step's map",
+            remedy="call STEP.map(..., parameter=each(values))",
+            code="pipeline.each",
+        )
+    return Const(signatures.plain(given, where))
+
+
+class Step(Generic[P, R]):
+    """A function that runs in a confined process of its own; see `step`."""
+
+    def __init__(self, function: Callable[P, R], name: str, options: Options) -> None:
+        self.function = function
+        self.name = name
+        self.options = options
+        self.target = signatures.reference(function, "step")
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if _tracer is None:
+            return self.function(*args, **kwargs)
+        return cast(R, self._note(args, kwargs, mapped=False))
+
+    def map(self, *args: Any, **kwargs: Any) -> list[R]:
+        """Call it once for each item of the arguments marked with `each`, side by side.
+
+        Arguments marked together go together and are of one length.  Gives the list of results.
+        """
+        if _tracer is None:
+            return self._map_here(args, kwargs)
+        return cast("list[R]", self._note(args, kwargs, mapped=True))
+
+    def _map_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[R]:
+        bound = self._bind(args, kwargs)
+        lists = {name: list(v.of) for name, v in bound.items() if isinstance(v, _Each)}
+        lengths = {len(items) for items in lists.values()}
+        if len(lengths) != 1:
+            raise _no_each(self.name, lengths)
+        call = cast(Callable[..., R], self.function)
+        return [
+            call(**{**bound, **{name: items[n] for name, items in lists.items()}})
+            for n in range(lengths.pop())
+        ]
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            bound = inspect.signature(self.function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise Usage(
+                f"step {self.name}: {error}",
+                remedy=f"it takes {inspect.signature(self.function)}",
+                code="step.arguments",
+            ) from None
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def _note(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, mapped: bool) -> Result:
+        signature = signatures.of(self.function, self.name)
+        if signature.seed and "seed" not in kwargs:
+            # Left out, it is the run's.
+            kwargs = {"seed": None, **kwargs}
+        bound = self._bind(args, kwargs)
+        if signature.seed and bound.get("seed") is None:
+            del bound["seed"]
+        arguments: dict[str, Value] = {}
+        for name, given in bound.items():
+            where = f"{self.name}({name}=…)"
+            if mapped and isinstance(given, _Each):
+                arguments[name] = self._each(given.of, where)
+            else:
+                arguments[name] = signature.check(name, value_of(given, where), where)
+        if mapped and not any(isinstance(value, Each) for value in arguments.values()):
+            raise _no_each(self.name, set())
+        outputs = [
+            Output(o.name, o.codec, o.kind, many=True) if mapped else o for o in signature.outputs
+        ]
+        if mapped and any(o.many for o in signature.outputs):
+            raise Usage(
+                f"step {self.name} gives a list, and is mapped: a list of lists",
+                remedy="let it give one thing, or call it in a step of its own",
+                code="pipeline.nested",
+            )
+        return tracing().add(
+            self.name,
+            lambda node_id: Node(
+                node_id,
+                "step",
+                self.target,
+                arguments,
+                {name: signature.codecs[name] for name in signature.codecs},
+                outputs,
+                self.options,
+            ),
+        )
+
+    def _each(self, of: Any, where: str) -> Each:
+        value = value_of(of if isinstance(of, Result) else list(of), where)
+        if isinstance(value, Const):
+            value = Items([Const(item) for item in value.value])
+        if not isinstance(value, (Items, From)):
+            raise Usage(f"{where}: each() takes a list", code="pipeline.each")
+        return Each(value)
+
+
+def _no_each(name: str, lengths: set[int]) -> Usage:
+    if lengths:
+        return Usage(
+            f"{name}.map: the lists marked with each() have different lengths: "
+            f"{', '.join(map(str, sorted(lengths)))}",
+            remedy="mark lists of one length, or map over one list of pairs",
+            code="pipeline.each",
+        )
+    return Usage(
+        f"{name}.map: no argument is marked with each()",
+        remedy=f"{name}.map(parameter=each([…]))",
+        code="pipeline.each",
+    )
+
+
+class Pipeline(Generic[P, R]):
+    """A function that calls steps; see `pipeline`."""
+
+    def __init__(self, function: Callable[P, R], name: str, purpose: str) -> None:
+        self.function = function
+        self.name = name
+        self.purpose = purpose
+        self.target = signatures.reference(function, "pipeline")
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Inside another pipeline: its steps become steps of that one."""
+        tracer = tracing()
+        if self.target in tracer.running:
+            circle = " → ".join([*tracer.running, self.target])
+            raise Usage(
+                f"the pipeline {self.name} calls itself: {circle}",
+                remedy="a pipeline calls steps and other pipelines; loop inside a step",
+                code="pipeline.cycle",
+            )
+        tracer.running.append(self.target)
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            tracer.running.pop()
+
+
+def trace(made: Pipeline[..., Any], arguments: dict[str, Any]) -> tuple[Tracer, Any]:
+    """Call a pipeline and note the steps it calls; what it returned."""
+    global _tracer
+    tracer = _tracer = Tracer()
+    try:
+        return tracer, made(**arguments)
+    except RecursionError:
+        raise Usage(f"the pipeline {made.name} never ends", code="pipeline.cycle") from None
+    finally:
+        _tracer = None
+
+
+def _bytes(size: int | str) -> int:
+    """``4 << 30`` or ``"4 GiB"``."""
+    if isinstance(size, int):
+        return size
+    number = size.rstrip("BbIiKkMmGgTt ")
+    try:
+        return int(float(number) * _UNITS[size[len(number) :].strip().upper()])
+    except (ValueError, KeyError, OverflowError):
+        raise Usage(
+            f"{size[:40]!r} is no amount of memory", remedy="write '4 GiB'", code="step.memory"
+        ) from None
+
+
+@overload
+def step(function: Callable[P, R], /) -> Step[P, R]: ...
+@overload
+def step(
+    *,
+    name: str = "",
+    retries: int = 0,
+    timeout: float = 600.0,
+    memory: int | str = "4 GiB",
+    cpu: int = 0,
+    network: Sequence[int] = (),
+    environment: Sequence[str] = (),
+    processes: bool = False,
+    cache: bool | None = None,
+) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+def step(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str = "",
+    retries: int = 0,
+    timeout: float = 600.0,
+    memory: int | str = "4 GiB",
+    cpu: int = 0,
+    network: Sequence[int] = (),
+    environment: Sequence[str] = (),
+    processes: bool = False,
+    cache: bool | None = None,
+) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
+    """Make a function a step: ``@step``, or ``@step(retries=2, timeout=60)``.
+
+    Every parameter and the result are annotated.  A parameter of type `pathlib.Path` is a file or
+    folder of the project: its content is what counts.  A parameter called ``seed`` gets the
+    run's seed unless one is given.  ``-> tuple[A, B]`` gives two results.
+
+    Parameters
+        name: what it is called in a run; by default the function's name.
+        retries: how often it is tried again after a failure.
+        timeout: wall-clock seconds of one attempt.
+        memory: the most address space, in bytes or as ``"4 GiB"``.
+        cpu: the most processor seconds; 0 for as many as `timeout`.
+        network: TCP ports it may connect to; policy must grant them too (setting `step_ports`).
+        environment: variables of the environment it gets (setting `step_variables`).
+        processes: whether it may start processes (setting `step_processes`).
+        cache: whether its results are used again.  By default, unless it uses the network or
+            starts processes.
+
+    Raises `Usage` for a function that no other process could import: a lambda, one defined inside
+    another function, in a notebook or at a prompt.
+    """
+    options = Options(
+        retries,
+        float(timeout),
+        _bytes(memory),
+        cpu,
+        tuple(network),
+        tuple(environment),
+        processes,
+        cache,
+    )
+
+    def make(function: Callable[P, R]) -> Step[P, R]:
+        return Step(function, name or getattr(function, "__name__", "step"), options)
+
+    return make if function is None else make(function)
+
+
+@overload
+def pipeline(function: Callable[P, R], /) -> Pipeline[P, R]: ...
+@overload
+def pipeline(
+    *, name: str = "", purpose: str = ""
+) -> Callable[[Callable[P, R]], Pipeline[P, R]]: ...
+def pipeline(
+    function: Callable[P, R] | None = None, /, *, name: str = "", purpose: str = ""
+) -> Pipeline[P, R] | Callable[[Callable[P, R]], Pipeline[P, R]]:
+    """Make a function that calls steps a pipeline: ``@pipeline(purpose="credit-scoring")``.
+
+    It runs once, to note which step gets what; so it may loop and branch over its own parameters,
+    but not over what steps return.  `purpose` is what data is read for.
+    """
+
+    def make(function: Callable[P, R]) -> Pipeline[P, R]:
+        called = name or getattr(function, "__name__", "pipeline").replace("_", "-")
+        return Pipeline(function, called, purpose)
+
+    return make if function is None else make(function)
