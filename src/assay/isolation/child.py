@@ -2,26 +2,35 @@
 
 Started as a script, ``python -I -S -B child.py DESCRIPTOR``: no environment, no current folder, no
 site start-up code; the descriptor is a stream socket to the parent, the only one besides
-/dev/null.  Both sides speak in frames, strictly in turn: a header (`HEADER`) and a body.
+/dev/null (or its log).  Both sides speak in frames, strictly in turn: a header (`HEADER`) and a
+body.  A process that was granted something starts with ``-P -s`` instead of ``-I``, which leaves
+out the same things, so that it heeds the one PYTHON variable in its environment, the hash seed.
 
 The order is what makes it safe.  Until `_confine` returns, this process runs trusted code only:
 this file, its neighbours, the standard library and the modules to preload.  The first answer says
 that *everything* planned was done; there is no such thing as half confined.  Only then is the
 target's module imported, and from then on nothing this process says is believed, only bounded.
+What the user chose and could change what runs (variables, folders of modules) comes after, too.
 
 Imports the standard library alone, until it has been told where other modules lie.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import faulthandler
 import importlib
 import importlib.machinery
 import importlib.util
+import io
 import json
 import os
 import resource
+import signal
 import struct
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -38,15 +47,19 @@ MESSAGE_LIMIT = 2000
 _OWN = ("/proc/self/maps",)
 
 
+class _GoneError(Exception):
+    """The parent has ended, or has ended this process's work."""
+
+
 def _receive(channel: int) -> tuple[int, bytes]:
-    """The next request's number and body; ends the process when the parent is gone."""
+    """The next request's number and body."""
     data = bytearray()
     wanted = HEADER.size
     number = 0
     while len(data) < wanted:
         piece = os.read(channel, max(FIRST_READ, wanted - len(data)))
         if not piece:
-            os._exit(0)
+            raise _GoneError
         data += piece
         if wanted == HEADER.size <= len(data):
             _, number, length = HEADER.unpack_from(data)
@@ -109,7 +122,7 @@ def _bound(what: int, value: int | None) -> None:
         resource.setrlimit(what, (value, value + 1 if what == resource.RLIMIT_CPU else value))
 
 
-def _confine(plan: dict[str, Any]) -> None:
+def _confine(plan: dict[str, Any], channel: int) -> None:
     """Do everything that `plan` asks for, or raise."""
     from assay.isolation import identity, landlock, seccomp
 
@@ -127,12 +140,19 @@ def _confine(plan: dict[str, Any]) -> None:
 
     # Opens the paths of the rules, so it comes before giving up the right to reach them.
     version = plan["landlock"]
-    rules = landlock.ruleset(version, (*plan["readable"], *_OWN)) if version else None
+    grants = plan["grants"]
+    rules = None
+    if version:
+        more = {} if grants is None else {n: grants[n] for n in ("writable", "executable", "ports")}
+        rules = landlock.ruleset(version, (*plan["readable"], *_OWN), **more)
+    if grants is not None and grants["calls"]["processes"]:
+        os.set_inheritable(channel, False)  # Programs it starts have no business there.
 
     if plan["seccomp"] or rules is not None:
         landlock.no_new_privileges()
     if plan["uid"] is not None:
-        identity.become(plan["uid"], read_all=plan["read_all"])
+        bequeath = grants is not None and grants["calls"]["processes"]
+        identity.become(plan["uid"], read_all=plan["read_all"], bequeath=bequeath)
     elif plan["limits"] is not None and sys.platform == "linux":
         if plan["user_namespace"]:
             identity.own_user_namespace()
@@ -144,7 +164,81 @@ def _confine(plan: dict[str, Any]) -> None:
     if rules is not None:
         landlock.restrict(rules)
     if plan["seccomp"]:
-        seccomp.install()
+        granted: list[seccomp.Rule] = []
+        if grants is not None:
+            from assay.isolation import granted as rules_of
+
+            granted = rules_of.rules(os.getpid(), **grants["calls"])
+        seccomp.install(granted)
+
+
+class _Log(io.RawIOBase):
+    """Standard output where it is a file of bounded size: what does not fit is lost, silently."""
+
+    def __init__(self, handle: int) -> None:
+        super().__init__()
+        self._handle = handle
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._handle
+
+    def write(self, data: Any, /) -> int:
+        rest = memoryview(data).cast("B")
+        length = len(rest)
+        try:
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+        except OSError:  # EFBIG: full.
+            pass
+        return length
+
+
+def _flush_nothing() -> None:
+    """There is no log."""
+
+
+def _begin(grants: dict[str, Any]) -> Callable[[], None]:
+    """Confined, and before foreign code: what was granted.  A function that flushes the log."""
+    sys.path[:0] = grants["code"]
+    os.environ.update(grants["environment"])
+    if "TZ" in grants["environment"]:
+        time.tzset()
+    if grants["scratch"] is not None:
+        os.umask(0o077)
+    if grants["calls"]["processes"]:
+        # For interpreters that it starts, which find the same modules.
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        os.environ["PYTHONNOUSERSITE"] = os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    if not grants["log"]:
+        return _flush_nothing
+    return _open_log()
+
+
+def _open_log() -> Callable[[], None]:
+    """Lines reach the log at once, so that a crash loses none: Python's and the C library's."""
+    for name, handle in (("stdout", 1), ("stderr", 2)):
+        stream = io.TextIOWrapper(
+            io.BufferedWriter(_Log(handle)), "utf-8", "backslashreplace", line_buffering=True
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    faulthandler.enable(2)  # A crash leaves in the log where it happened.
+    library = ctypes.CDLL(None)
+    line_buffered = 1
+    library.setvbuf(
+        ctypes.c_void_p.in_dll(library, "stdout"), None, line_buffered, ctypes.c_size_t(0)
+    )
+
+    def flush() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(BaseException):  # Whatever foreign code put there.
+                stream.flush()
+        library.fflush(None)
+
+    return flush
 
 
 def _load(target: str) -> Callable[[bytes], Any]:
@@ -165,23 +259,39 @@ def _answer(function: Callable[[bytes], Any], body: bytes, limit: int) -> bytes:
 
 
 def main(channel: int) -> None:
-    number, body = _receive(channel)
-    plan = json.loads(body)
+    """Serve the parent until it is gone, then end, with all that was started here."""
+    family = False
     try:
-        sys.path[:] = plan["path"]
-        sys.meta_path.insert(0, _Finder(plan["given"]))
-        for name in plan["preload"]:
-            importlib.import_module(name)
-        _confine(plan)
-    except BaseException as error:
-        _send(channel, ERROR, number, _describe(error))
-        os._exit(1)
-    _send(channel, ANSWER, number, b"")
+        number, body = _receive(channel)
+        plan = json.loads(body)
+        flush = _flush_nothing
+        try:
+            sys.path[:] = plan["path"]
+            sys.meta_path.insert(0, _Finder(plan["given"]))
+            for name in plan["preload"]:
+                importlib.import_module(name)
+            _confine(plan, channel)
+            if (grants := plan["grants"]) is not None:
+                flush = _begin(grants)
+                family = grants["calls"]["processes"]
+        except BaseException as error:
+            _send(channel, ERROR, number, _describe(error))
+            os._exit(1)
+        _send(channel, ANSWER, number, b"")
+        _serve(channel, plan, flush)
+    except (_GoneError, OSError):
+        if family:
+            os.kill(0, signal.SIGKILL)
+    os._exit(0)
 
+
+def _serve(channel: int, plan: dict[str, Any], flush: Callable[[], None]) -> None:
     # From here on, foreign code.
     function: Callable[[bytes], Any] | None = None
+    itself = os.getpid()
     while True:
         number, body = _receive(channel)
+        what = ANSWER
         try:
             if function is None:
                 function = _load(plan["target"])
@@ -191,9 +301,11 @@ def main(channel: int) -> None:
                     continue
             answer = _answer(function, body, plan["answer"])
         except BaseException as error:  # Whatever comes out, SystemExit included, is told.
-            _send(channel, ERROR, number, _describe(error))
-        else:
-            _send(channel, ANSWER, number, answer)
+            what, answer = ERROR, _describe(error)
+        flush()
+        if os.getpid() != itself:  # A copy of this process came back: it was not asked.
+            os._exit(what)
+        _send(channel, what, number, answer)
 
 
 if __name__ == "__main__":

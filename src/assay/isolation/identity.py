@@ -14,6 +14,8 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
 _CLONE_NEWUSER = 0x10000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -37,17 +39,20 @@ def _check(name: str, result: int) -> None:
         raise OSError(code, f"{name}: {os.strerror(code)}")
 
 
-def _prctl(name: str, option: int, value: int) -> None:
+def _prctl(name: str, option: int, value: int, more: int = 0) -> None:
     zero = ctypes.c_ulong(0)
-    _check(name, _libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero))
+    words = (ctypes.c_ulong(value), ctypes.c_ulong(more), zero, zero)
+    _check(name, _libc.prctl(ctypes.c_int(option), *words))
 
 
-def become(uid: int, *, read_all: bool) -> None:
+def become(uid: int, *, read_all: bool, bequeath: bool = False) -> None:
     """Become user and group `uid`, in no other group, without capabilities.
 
     `read_all` keeps one capability, CAP_DAC_READ_SEARCH: file permissions do not stop *reading*.
     It is for libraries and inputs that only root may read (an interpreter beneath ``/root``, a
     workspace with mode 0700), and only ever used where Landlock already says what may be read.
+    `bequeath` passes it on to the programs that the process may start, which are under the same
+    rules and lie among the same libraries.
     """
     if read_all:
         # Without this, giving up user id 0 gives up every capability.
@@ -55,7 +60,10 @@ def become(uid: int, *, read_all: bool) -> None:
     os.setgroups([])  # First, while we still may: root's groups open files, too.
     os.setresgid(uid, uid, uid)  # Real, effective and saved: no way back.
     os.setresuid(uid, uid, uid)
-    drop_capabilities(keep=1 << CAP_DAC_READ_SEARCH if read_all else 0)
+    kept = 1 << CAP_DAC_READ_SEARCH if read_all else 0
+    drop_capabilities(keep=kept, bequeathed=kept if bequeath else 0)
+    if kept and bequeath:
+        _prctl("prctl(AMBIENT)", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH)
 
 
 def own_user_namespace() -> None:
@@ -67,10 +75,11 @@ def own_user_namespace() -> None:
     _check("unshare(NEWUSER)", _libc.unshare(ctypes.c_int(_CLONE_NEWUSER)))
 
 
-def drop_capabilities(keep: int = 0) -> None:
-    """Keep only the capabilities in the bit mask `keep` (numbers below 32), and pass on none."""
+def drop_capabilities(keep: int = 0, bequeathed: int = 0) -> None:
+    """Keep only the capabilities in the bit mask `keep` (numbers below 32), and pass on none, or
+    those in `bequeathed`."""
     header = _CapHeader(_CAPABILITY_VERSION_3, 0)
-    data = (_CapData * 2)(_CapData(keep, keep, 0), _CapData(0, 0, 0))
+    data = (_CapData * 2)(_CapData(keep, keep, bequeathed), _CapData(0, 0, 0))
     _check("capset", _libc.capset(ctypes.byref(header), ctypes.byref(data)))
 
 

@@ -6,7 +6,9 @@ took stays taken for the process and for every child it might have.
 
 A ruleset first says which kinds of access it *handles*: those are denied everywhere.  Rules then
 give some of them back beneath a path.  Here every kind the kernel knows is handled, and only
-reading is given back, so nothing is writable anywhere.
+reading is given back, so nothing is writable anywhere.  What a process was granted is given back
+besides: making, writing and removing plain files and folders beneath its scratch folder (where
+nothing can be executed), executing programs of the libraries, connecting to named TCP ports.
 
 Landlock does not cover looking up metadata (``stat``, ``access``, ``readlink``) nor changing it
 (``chmod``, ``chown``, ``utime``): `assay.isolation.seccomp` refuses the latter; the former stays
@@ -29,11 +31,18 @@ _RESTRICT_SELF = 446
 
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
+_RULE_NET_PORT = 2
 _PR_SET_NO_NEW_PRIVS = 38
 
 # LANDLOCK_ACCESS_FS_*: one bit for each kind of file access.
+_EXECUTE = 1 << 0
+_WRITE_FILE = 1 << 1
 _READ_FILE = 1 << 2
 _READ_DIR = 1 << 3
+_REMOVE_DIR = 1 << 4
+_REMOVE_FILE = 1 << 5
+_MAKE_DIR = 1 << 7
+_MAKE_REG = 1 << 8
 # Bits 0 to 12: the two above, executing, writing, and removing or making each kind of file.
 _ABI_1_FS = (1 << 13) - 1
 _REFER = 1 << 13  # ABI 2: link or rename across folders.
@@ -59,6 +68,17 @@ class _PathBeneathAttr(ctypes.Structure):
     _layout_ = "ms"  # What `_pack_` always meant; Python 3.14 wants it said.
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
+
+class _NetPortAttr(ctypes.Structure):
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("port", ctypes.c_uint64))
+
+
+# What a scratch folder is for.  Not executing, nor making links, devices, pipes or sockets.
+_SCRATCH = (
+    _READ_FILE | _READ_DIR | _WRITE_FILE | _REMOVE_FILE | _REMOVE_DIR | _MAKE_REG | _MAKE_DIR
+) | (_REFER | _TRUNCATE)
+# Rights that mean something for a single file; the kernel rejects others on it.
+_FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -100,11 +120,21 @@ def handled(version: int) -> tuple[int, int, int]:
     return files, network, scopes
 
 
-def ruleset(version: int, readable: Iterable[str]) -> int:
+def ruleset(
+    version: int,
+    readable: Iterable[str],
+    *,
+    writable: Iterable[str] = (),
+    executable: Iterable[str] = (),
+    ports: Iterable[int] = (),
+) -> int:
     """A file descriptor of a ruleset that denies all but reading at and beneath `readable`.
 
+    `writable` are scratch folders, or files that may be written; `executable` lists what programs
+    may be started from (they must be readable, too); `ports` are TCP ports to connect to.
+
     `version` is what `abi` said; kernels reject a field they do not know, so an older one gets a
-    shorter structure.  Symbolic links among `readable` are followed.  A path that does not exist
+    shorter structure.  Symbolic links among the paths are followed.  A path that does not exist
     raises `OSError`: what was promised to be readable must be.
     """
     files, network, scopes = handled(version)
@@ -118,31 +148,42 @@ def ruleset(version: int, readable: Iterable[str]) -> int:
         ctypes.c_uint32(0),
     )
     try:
-        for path in readable:
-            _allow_reading(handle, path)
+        for paths, rights in (
+            (readable, _READ_FILE | _READ_DIR),
+            (writable, _SCRATCH & files),
+            (executable, _EXECUTE),
+        ):
+            for path in paths:
+                _allow(handle, path, rights)
+        for port in ports:
+            # Before ABI 4 the kernel rejects this rule, so nothing starts.
+            _add_rule(handle, _RULE_NET_PORT, _NetPortAttr(_NET_CONNECT_TCP, port))
     except BaseException:
         os.close(handle)
         raise
     return handle
 
 
-def _allow_reading(handle: int, path: str) -> None:
+def _allow(handle: int, path: str, rights: int) -> None:
     # O_PATH only names the file: nothing is opened, no device is touched.
     place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        # READ_DIR on anything but a folder is rejected by the kernel.
-        folder = stat.S_ISDIR(os.fstat(place).st_mode)
-        rule = _PathBeneathAttr(_READ_FILE | (_READ_DIR if folder else 0), place)
-        _call(
-            "landlock_add_rule",
-            _ADD_RULE,
-            ctypes.c_int(handle),
-            ctypes.c_int(_RULE_PATH_BENEATH),
-            ctypes.byref(rule),
-            ctypes.c_uint32(0),
-        )
+        if not stat.S_ISDIR(os.fstat(place).st_mode):
+            rights &= _FILE_RIGHTS
+        _add_rule(handle, _RULE_PATH_BENEATH, _PathBeneathAttr(rights, place))
     finally:
         os.close(place)
+
+
+def _add_rule(handle: int, kind: int, rule: _PathBeneathAttr | _NetPortAttr) -> None:
+    _call(
+        "landlock_add_rule",
+        _ADD_RULE,
+        ctypes.c_int(handle),
+        ctypes.c_int(kind),
+        ctypes.byref(rule),
+        ctypes.c_uint32(0),
+    )
 
 
 def no_new_privileges() -> None:

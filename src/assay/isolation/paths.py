@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.machinery
 import importlib.util
 import os
 import re
@@ -30,6 +31,26 @@ _SYSTEM = (
     "/sys/devices/system/cpu",
     "/dev/null",
     "/dev/urandom",
+)
+
+# What a client of the network looks at: how names are looked up, and whose certificates are
+# trusted.  Not all of /etc/ssl: its folder `private` holds keys.
+_NETWORK = (
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/nsswitch.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/crypto-policies",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
 )
 
 _TARGET = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -77,6 +98,36 @@ def libraries() -> tuple[str, ...]:
     # The standard library stays readable even where somebody took it out of `sys.path`.
     wanted = {sysconfig.get_path("stdlib"), *search_path(), *_SYSTEM}
     return _outermost(Path(path).resolve() for path in wanted if Path(path).exists())
+
+
+def network() -> tuple[str, ...]:
+    """The files that a client of the network needs besides, as real paths."""
+    return tuple(str(Path(path).resolve()) for path in _NETWORK if Path(path).exists())
+
+
+def network_links() -> tuple[tuple[str, str], ...]:
+    """Those of them that are known by another name than their own: (name, real path)."""
+    pairs = ((path, str(Path(path).resolve())) for path in _NETWORK if Path(path).exists())
+    return tuple((name, real) for name, real in pairs if name != real)
+
+
+def executables() -> tuple[str, ...]:
+    """What programs may be started from: the libraries, and the interpreter itself."""
+    kept = [path for path in libraries() if not path.startswith(("/dev/", "/proc/", "/sys/"))]
+    return (*kept, *interpreter_files())
+
+
+def interpreter() -> str:
+    """The program of the base interpreter: a virtual environment's is a link to it, and adds only
+    site packages."""
+    return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+
+
+def interpreter_files() -> tuple[str, ...]:
+    """The interpreter's program, and its shared library where it has one."""
+    name = sysconfig.get_config_var("INSTSONAME") or sysconfig.get_config_var("LDLIBRARY") or ""
+    library = Path(sysconfig.get_config_var("LIBDIR") or "/", str(name))
+    return (interpreter(), *([str(library.resolve())] if library.is_file() else []))
 
 
 def _outermost(paths: Iterable[Path]) -> tuple[str, ...]:
@@ -155,6 +206,26 @@ def check_inputs(inputs: Sequence[Path]) -> tuple[str, ...]:
     return tuple(checked)
 
 
+def check_code(folders: Sequence[Path]) -> tuple[str, ...]:
+    """The real paths of folders of modules; `NotFound` or `Usage` for what is none."""
+    real = check_inputs(folders)
+    for path in real:
+        if not os.path.isdir(path):  # noqa: PTH112 - it is a string already.
+            raise Usage(
+                f"{path} is not a folder of modules",
+                remedy="name the folder that contains the modules",
+                code="isolation.code",
+            )
+    return real
+
+
+def lies_in(module: str, folders: Sequence[str]) -> bool:
+    """Whether one of these folders has the top-level package of `module`.  Only looks at names."""
+    top = module.partition(".")[0]
+    names = {top, *(top + suffix for suffix in importlib.machinery.all_suffixes())}
+    return any((Path(folder) / name).exists() for folder in folders for name in names)
+
+
 def readable_by_anyone(paths: Iterable[str]) -> bool:
     """Whether a user who owns nothing can reach and read these paths, and folders' contents.
 
@@ -164,7 +235,7 @@ def readable_by_anyone(paths: Iterable[str]) -> bool:
     trusted = set(libraries())
     for name in paths:
         path = Path(name)
-        if not all(_bits(above) & stat.S_IXOTH for above in path.parents):
+        if not reachable_by_anyone(name):
             return False
         below = [path] if name in trusted or not path.is_dir() else [path, *path.rglob("*")]
         for item in below:
@@ -172,6 +243,11 @@ def readable_by_anyone(paths: Iterable[str]) -> bool:
             if not item.is_symlink() and _bits(item) & needed != needed:
                 return False
     return True
+
+
+def reachable_by_anyone(path: str) -> bool:
+    """Whether a user who owns nothing gets as far as the folder that contains `path`."""
+    return all(_bits(above) & stat.S_IXOTH for above in Path(path).parents)
 
 
 def _bits(path: Path) -> int:

@@ -10,17 +10,14 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import select
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,15 +29,19 @@ from assay.errors import (
     Usage,
     Verification,
 )
-from assay.isolation import paths
+from assay.isolation import group, paths, plan, scratch
 from assay.isolation.capability import Capability
 from assay.isolation.child import ANSWER, ERROR, FIRST_READ, HEADER, MESSAGE_LIMIT
-from assay.isolation.limits import PAYLOAD_LIMIT, Limits
+from assay.isolation.grants import open_log
+from assay.isolation.limits import PAYLOAD_LIMIT
+from assay.isolation.plan import Job
+
+__all__ = ["Job", "Process", "paths"]
 
 _ERROR_LIMIT = 1 << 16
-# systemd.io/UIDS-GIDS: no range of 1879048192 to 2147483647 is used for anything.
-_FIRST_UID = 1879048192
-_UID_BITS = 28
+# How long killed processes may take to be gone, and the least time between looks at them.
+_DYING_SECONDS = 10.0
+_LOOK_SECONDS = 0.2
 
 _ENVIRONMENT = {
     "HOME": "/nonexistent",
@@ -64,17 +65,6 @@ _TRAVEL: dict[str, type[AssayError]] = {
 _CODE = re.compile(r"[a-z][a-z0-9_.]{0,99}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What to run: see `assay.isolation.run.run` for the fields."""
-
-    target: str
-    worker: bool
-    inputs: Sequence[Path]
-    preload: Sequence[str]
-    limits: Limits
-
-
 class Process:
     """One confined process, started and ready when the constructor returns.
 
@@ -82,47 +72,31 @@ class Process:
     `NotFound` for what `job` names.
     """
 
-    def __init__(self, job: Job, capability: Capability) -> None:
+    def __init__(
+        self,
+        job: Job,
+        capability: Capability,
+        on_start: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
         self._limits = job.limits
         self._number = 0
         self._end = threading.Lock()
         self._ended = False
+        self._stopped = False
         self._cpu_used = 0.0
         self._wrapped = capability.bubblewrap is not None
-        deadline = time.monotonic() + job.limits.wall_seconds
-        plan = _plan(job, capability)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._channel = ours
-        try:
-            self._child = subprocess.Popen(  # noqa: S603 - every word of it is ours.
-                [
-                    *_wrapper(capability.bubblewrap, plan["readable"]),
-                    _interpreter(),
-                    *("-I", "-S", "-B", "-X", "utf8"),
-                    str(Path(__file__).with_name("child.py")),
-                    str(theirs.fileno()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                close_fds=True,
-                pass_fds=(theirs.fileno(),),
-                cwd="/",
-                env=_ENVIRONMENT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            ours.close()
-            raise Unavailable(
-                f"cannot start a confined process: {error.strerror}",
-                remedy="check memory and process limits of this machine",
-                code="isolation.start",
-            ) from error
-        finally:
-            theirs.close()
         self._cpu_limit = None if job.worker else job.limits.cpu_seconds
+        deadline = time.monotonic() + job.limits.wall_seconds
+        planned = plan.make(job, capability)
+        self._uid = planned["uid"]
+        self._scratch = planned["grants"] and planned["grants"]["scratch"]
+        self._start(job, planned, capability)
+        watched = job.grants.processes and sys.platform == "linux"
+        self._family = group.Family(self.pid, job.limits) if watched else None
         try:
-            self.exchange(json.dumps(plan).encode(), deadline)
+            if on_start is not None:
+                on_start(self.stop)
+            self.exchange(json.dumps(planned).encode(), deadline)
         except Verification as error:
             # Trusted code says why it could not confine itself.
             self.end()
@@ -137,9 +111,54 @@ class Process:
             self.end()
             raise
 
+    def _start(self, job: Job, planned: dict[str, Any], capability: Capability) -> None:
+        folder = self._scratch
+        log = subprocess.DEVNULL if job.grants.log is None else open_log(job.grants.log)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._channel = ours
+        try:
+            if folder is not None:
+                scratch.hand_over(folder, self._uid)
+            self._child = subprocess.Popen(  # noqa: S603 - every word of it is ours.
+                plan.command(planned, capability.bubblewrap, theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                close_fds=True,
+                pass_fds=(theirs.fileno(),),
+                cwd="/" if folder is None or self._wrapped else folder,
+                env=plan.start_environment(_ENVIRONMENT, job.grants, folder),
+                start_new_session=True,
+            )
+        except (OSError, AssayError) as error:
+            ours.close()
+            if isinstance(error, AssayError):
+                raise
+            raise Unavailable(
+                f"cannot start a confined process: {error.strerror}",
+                remedy="check memory and process limits of this machine",
+                code="isolation.start",
+            ) from error
+        finally:
+            theirs.close()
+            if log >= 0:
+                os.close(log)
+
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    def stop(self) -> None:
+        """End the process at once, from any thread; what it was doing raises ``.ended``."""
+        with self._end:
+            if not self._ended:
+                self._stopped = True
+                self._kill()
+
+    def _kill(self) -> None:
+        # Not yet reaped, so the number cannot have become another process's.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     @property
     def alive(self) -> bool:
@@ -162,6 +181,7 @@ class Process:
                 code="isolation.payload",
             )
         if self._ended:
+            self.raise_if_stopped(None)
             raise Unavailable("the confined process has ended", code="isolation.closed")
         self._number = (self._number + 1) & 0xFFFFFFFF
         try:
@@ -222,11 +242,48 @@ class Process:
         return what, body
 
     def _read(self, size: int, deadline: float) -> bytes:
+        if self._family is not None:
+            self._watch(self._family, deadline)
         self._channel.settimeout(_remaining(deadline))
         piece = self._channel.recv(size)
         if not piece:
             self._died(None)
         return piece
+
+    def _watch(self, family: group.Family, deadline: float) -> None:
+        """Wait for the next piece, while what the process and its descendants use is in bounds.
+
+        Descendants have the channel, too, so that its end does not tell when the process ends.
+        """
+        poller = select.poll()
+        poller.register(self._channel, select.POLLIN)
+        process = os.pidfd_open(self.pid)
+        try:
+            poller.register(process, select.POLLIN)
+            pause = _LOOK_SECONDS
+            while True:
+                ready = poller.poll(max(1, 1000 * min(pause, _remaining(deadline))))
+                if any(handle != process for handle, _ in ready):
+                    return
+                if ready:
+                    self._died(None)
+                began = time.monotonic()
+                try:
+                    family.check()
+                except Unavailable:
+                    self.end()
+                    raise
+                # However many processes the machine has, looking takes 5 % of one processor.
+                pause = max(_LOOK_SECONDS, 20 * (time.monotonic() - began))
+        finally:
+            os.close(process)
+
+    def raise_if_stopped(self, cause: Exception | None) -> None:
+        """`Unavailable` when `stop` was called before the process had ended."""
+        if self._stopped:
+            raise Unavailable(
+                "the confined process was ended from outside", code="isolation.ended"
+            ) from cause
 
     def _broken(self, what: str) -> NoReturn:
         self.end()
@@ -234,6 +291,7 @@ class Process:
 
     def _died(self, cause: Exception | None) -> NoReturn:
         status = self.end(grace=1.0)
+        self.raise_if_stopped(cause)
         used_up = self._cpu_limit is not None and self._cpu_used >= self._cpu_limit
         if status == -signal.SIGXCPU or (status == -signal.SIGKILL and used_up):
             raise Unavailable(
@@ -270,6 +328,13 @@ class Process:
                 remedy="raise the limit memory_bytes, or give it less to do",
                 code="isolation.memory",
             )
+        if kind == "BlockingIOError" and self._family is not None:  # EAGAIN, from fork.
+            raise Unavailable(
+                "the confined function could not start another process: together they may have "
+                f"{self._limits.threads} processes and threads",
+                remedy="raise the limit threads, or start fewer at once",
+                code="isolation.processes",
+            )
         raise Verification(
             f"the confined function failed: {kind[:100]}: {message}",
             code="isolation.raised",
@@ -285,15 +350,19 @@ class Process:
         try:
             pid = self.pid
             # Bubblewrap waits outside and inside of its namespace: go down to the interpreter.
-            while below := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            for _ in range(2 if self._wrapped else 0):
+                below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
                 pid = int(below[0])
             status = Path(f"/proc/{pid}/status").read_text()
             # clock_getcpuclockid(3): the complement of a process id, and 2 for its scheduler time.
             seconds = time.clock_gettime((~pid << 3) | 2)
-        except (OSError, ValueError):
+            if self._family is not None:
+                seconds = max(seconds, self._family.cpu_seconds())
+        except (OSError, ValueError, IndexError):
             return 0.0, 0
         found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
-        return seconds, int(found[1]) * 1024 if found else 0
+        own = int(found[1]) * 1024 if found else 0
+        return seconds, own if self._family is None else max(own, self._family.most_memory)
 
     def end(self, *, grace: float = 0.0) -> int:
         """End the process, after up to `grace` seconds to end by itself; its status (idempotent).
@@ -308,24 +377,40 @@ class Process:
             if grace:
                 with contextlib.suppress(OSError):
                     self._wait(grace)
-            # Not yet reaped, so the number cannot have become another process's.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+            self._kill()
+            # As long as it is not reaped, its group is found by its number.
+            all_gone = self._wait_for_all()
             try:
                 _, status, usage = os.wait4(self.pid, 0)
             except ChildProcessError:  # Reaped by somebody else's handler of SIGCHLD.
                 self._child.returncode = -signal.SIGKILL
-                return self._child.returncode
-            self._cpu_used = usage.ru_utime + usage.ru_stime
-            code = os.waitstatus_to_exitcode(status)
-            # Bubblewrap, like a shell, tells of a signal as 128 and its number.
-            self._child.returncode = 128 - code if self._wrapped and code > 128 else code
+            else:
+                self._cpu_used = usage.ru_utime + usage.ru_stime
+                code = os.waitstatus_to_exitcode(status)
+                # Bubblewrap, like a shell, tells of a signal as 128 and its number.
+                self._child.returncode = 128 - code if self._wrapped and code > 128 else code
+            if not all_gone:
+                raise Unavailable(
+                    f"processes of the group {self.pid} were killed and have not ended",
+                    remedy="look at what the machine waits for; discard what they wrote",
+                    code="isolation.left",
+                )
+            if self._scratch is not None:
+                scratch.take_back(self._scratch, self._uid)
             return self._child.returncode
+
+    def _wait_for_all(self) -> bool:
+        """Whether all have ended: before their scratch folder is read, none can be writing."""
+        if sys.platform != "linux" or (self._family is None and self._scratch is None):
+            return True
+        return group.wait_until_dead(self.pid, _DYING_SECONDS)
 
     def _wait(self, seconds: float) -> None:
         handle = os.pidfd_open(self.pid)
         try:
-            select.select([handle], [], [], seconds)
+            poller = select.poll()  # select cannot wait for descriptors from 1024 up.
+            poller.register(handle, select.POLLIN)
+            poller.poll(1000 * seconds)
         finally:
             os.close(handle)
 
@@ -342,73 +427,3 @@ def _printable(text: Any) -> str:
     if not isinstance(text, str):
         raise TypeError
     return "".join(c if c.isprintable() else " " for c in text[:MESSAGE_LIMIT])
-
-
-def _interpreter() -> str:
-    # The base interpreter: a virtual environment's is a link to it, and adds only site packages.
-    return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
-
-
-def _plan(job: Job, capability: Capability) -> dict[str, Any]:
-    """Everything the process has to know, as plain JSON (see `child._confine`)."""
-    target = paths.check_target(job.target)
-    preload = paths.check_preload(job.preload)
-    modules = (target.partition(":")[0], *preload)
-    given = {item.name: item for item in map(paths.locate, modules)} | {"assay": paths.assay()}
-    inputs = paths.check_inputs(job.inputs)
-    readable = [*paths.libraries(), *(p for g in given.values() for p in g.readable if p), *inputs]
-    # Libraries or inputs that only root may read: under Landlock, which names them one by one,
-    # the process may keep the right to read past file permissions; without it, it stays this user.
-    private = capability.uid_separation and not paths.readable_by_anyone(readable)
-    separate = capability.uid_separation and (capability.landlock_abi > 0 or not private)
-    alone = separate or capability.user_namespace or capability.bubblewrap is not None
-    limits = job.limits
-    return {
-        "path": list(paths.search_path()),
-        "given": [(item.name, item.origin, item.folders) for item in given.values()],
-        "preload": preload,
-        "target": target,
-        "worker": job.worker,
-        "answer": limits.answer_bytes,
-        "readable": readable,
-        "landlock": capability.landlock_abi,
-        "seccomp": capability.seccomp,
-        "uid": _FIRST_UID + secrets.randbits(_UID_BITS) if separate else None,
-        "read_all": separate and private,
-        "user_namespace": capability.user_namespace,
-        "limits": {
-            "memory": limits.memory_bytes,
-            # A worker lives as long as it serves; each of its calls is bounded by wall_seconds.
-            "cpu": None if job.worker else limits.cpu_seconds,
-            "file": limits.file_bytes,
-            "threads": limits.threads if alone else None,
-        }
-        if capability.limits
-        else None,
-    }
-
-
-def _wrapper(bubblewrap: str | None, readable: Sequence[str]) -> list[str]:
-    """The command before the interpreter's: bubblewrap, with nothing but `readable` in its files.
-
-    Not ``--die-with-parent``: that is when the *thread* that started it ends.
-    """
-    if bubblewrap is None:
-        return []
-    wanted = [*readable, _interpreter()]
-    library = Path(sysconfig.get_config_var("LIBDIR") or "/", str(_shared_library()))
-    if library.is_file():
-        wanted.append(str(library.resolve()))
-    words = [bubblewrap, "--unshare-all", "--proc", "/proc", "--dev", "/dev"]
-    # The loader's own path begins with /lib or /lib64, which are links on most systems.
-    for name in ("/lib", "/lib64"):
-        if Path(name).is_symlink():
-            words += ["--symlink", os.readlink(name), name]  # noqa: PTH115 - the text of the link.
-    for path in wanted:
-        if not path.startswith(("/dev/", "/proc/")):
-            words += ["--ro-bind", path, path]
-    return [*words, "--chdir", "/", "--"]
-
-
-def _shared_library() -> str:
-    return sysconfig.get_config_var("INSTSONAME") or sysconfig.get_config_var("LDLIBRARY") or ""

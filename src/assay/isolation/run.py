@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from assay.errors import AssayError
+from assay.isolation.grants import NO_GRANTS, Grants
 from assay.isolation.limits import Level, Limits
 from assay.isolation.probe import probe
 from assay.isolation.process import Job, Process
@@ -34,6 +36,8 @@ def run(
     preload: Sequence[str] = (),
     limits: Limits = _DEFAULT,
     require: Level | None = None,
+    grants: Grants = NO_GRANTS,
+    on_start: Callable[[Callable[[], None]], None] | None = None,
 ) -> Outcome:
     """Call ``function(payload) -> bytes`` in a fresh process, confined as far as this machine can.
 
@@ -41,12 +45,18 @@ def run(
     trusted modules to import before it, which is needed only where they would not import confined.
     The function can read the interpreter's libraries, its own top-level package and `inputs`
     (files or folders, as absolute real paths), and nothing else: keep keys out of a package's
-    folder.  It gets no environment, no current folder, no standard streams, and no keys.
+    folder.  It gets no environment, no current folder, no standard streams, and no keys.  `grants`
+    adds what it may do besides.
+
+    `on_start` is handed a function that ends the process at once, callable from any thread, as
+    soon as there is a process; after that call there is no answer, only ``isolation.ended``.
 
     Raises
-        `Denied` (``isolation.level``) when the machine does not reach the level `require`;
+        `Denied` (``isolation.level``) when the machine does not reach the level `require`, or
+        (``isolation.network``) cannot hold the function to the ports it was granted;
         `Unavailable` (``isolation.timeout``, ``.cpu``, ``.memory``, ``.crashed``, ``.answer``,
-        ``.protocol``, ``.start``, ``.confine``) when there is no answer;
+        ``.protocol``, ``.start``, ``.confine``; with `on_start` ``.ended``; with `grants`
+        ``.processes``, ``.scratch``, ``.log``, ``.left``) when there is no answer;
         what the function raised, where that is a `Usage`, `NotFound`, `Verification`, `Corrupt` or
         `Unavailable`, and `Verification` (``isolation.raised``) for anything else it raised;
         `Usage` or `NotFound` for a target, input or limit that is wrong.
@@ -54,10 +64,14 @@ def run(
     capability = probe()
     level = capability.demand(require)
     deadline = time.monotonic() + limits.wall_seconds
-    process = Process(Job(target, False, inputs, preload, limits), capability)
+    process = Process(Job(target, False, inputs, preload, limits, grants), capability, on_start)
     try:
         value = process.exchange(payload, deadline)
         cpu_seconds, max_rss = process.usage()
+    except AssayError as error:
+        process.raise_if_stopped(error)
+        raise
     finally:
         process.end()
+    process.raise_if_stopped(None)
     return Outcome(value, level, cpu_seconds, max_rss)

@@ -14,7 +14,9 @@ and its answer decides: allow, fail with an error number, or kill.  A filter can
 How to read this file: `ALLOWED` is what may always be done; `_conditions` is what may be done
 with some arguments only; `_REFUSED` is what fails with a particular error because a C library
 then falls back to another way.  **Everything else fails with EPERM**, and so does every system
-call that a future kernel may bring.  In particular there is no way to
+call that a future kernel may bring.  `assay.isolation.granted` lists, in the same way, what is
+added for a process that was granted a scratch folder, ports or processes; it comes first.  Without
+a grant there is no way to
     start a program (execve, execveat) or a process (fork, vfork, clone without CLONE_THREAD);
     reach the network or pass file descriptors (socket, connect, sendmsg, recvmsg, pidfd_getfd);
     signal or inspect others (kill, tkill, pidfd_send_signal, ptrace, process_vm_readv, kcmp);
@@ -31,6 +33,7 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # --- what may always be done: name -> number on (x86_64, aarch64); None where it does not exist.
@@ -151,9 +154,9 @@ _TGKILL = (234, 131)
 
 # Bits of open's flags that write: O_WRONLY, O_RDWR, O_CREAT, O_TRUNC and the bit of O_TMPFILE.
 _OPEN_TO_WRITE = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20000000
-_CLONE_THREAD = 0x10000
+CLONE_THREAD = 0x10000
 # Every CLONE_NEW* flag: a new mount, cgroup, uts, ipc, user, pid or network namespace.
-_CLONE_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x70000000
+CLONE_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x70000000
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC.  Not F_SETOWN: it sends signals.
 _FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)
 # PR_SET_NAME, PR_GET_NAME: thread libraries name their threads.
@@ -161,9 +164,9 @@ _PRCTL_OPTIONS = (15, 16)
 
 # --- the machine that the program is written for (linux/bpf_common.h).
 _LOAD_WORD = 0x20  # BPF_LD | BPF_W | BPF_ABS: load the 32-bit word at offset k.
-_JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K: is it k?
+JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K: is it k?
 _JUMP_GREATER_EQUAL = 0x35  # BPF_JMP | BPF_JGE | BPF_K: is it k or more?
-_JUMP_ANY_BIT = 0x45  # BPF_JMP | BPF_JSET | BPF_K: has it any bit of k?
+JUMP_ANY_BIT = 0x45  # BPF_JMP | BPF_JSET | BPF_K: has it any bit of k?
 _RETURN = 0x06  # BPF_RET | BPF_K: the answer is k.
 
 _OFFSET_NUMBER = 0
@@ -181,6 +184,9 @@ _GET_ACTION_AVAIL = 2
 
 Instruction = tuple[int, int, int, int]
 """(operation, skip when true, skip when false, k), as `struct sock_filter` has them."""
+
+Rule = tuple[tuple[int | None, int | None], list[Instruction]]
+"""A system call's number on (x86_64, aarch64), and a program that ends in an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +212,7 @@ def machine() -> Machine | None:
     return MACHINES.get(platform.machine())
 
 
-def _low(argument: int) -> Instruction:
+def low(argument: int) -> Instruction:
     """Load the low half of an argument (both machines are little-endian)."""
     return (_LOAD_WORD, 0, 0, _OFFSET_ARGUMENTS + 8 * argument)
 
@@ -219,82 +225,97 @@ def _return(answer: int) -> Instruction:
     return (_RETURN, 0, 0, answer)
 
 
-def _only(values: tuple[int, ...]) -> list[Instruction]:
-    """Allow when the loaded word is one of `values`; else EPERM."""
+def allow() -> Instruction:
+    return _return(_ALLOW)
+
+
+def fail(error: int) -> Instruction:
+    """Do not make the call; it fails with `error`, or, for 0, seems to succeed."""
+    return _return(_FAIL | error)
+
+
+def only(values: tuple[int, ...], error: int = errno.EPERM) -> list[Instruction]:
+    """Allow when the loaded word is one of `values`; else `error`."""
     program: list[Instruction] = []
     for value in values:
-        program += [(_JUMP_EQUAL, 0, 1, value), _return(_ALLOW)]
-    return [*program, _return(_FAIL | errno.EPERM)]
+        program += [(JUMP_EQUAL, 0, 1, value), allow()]
+    return [*program, fail(error)]
 
 
-def _conditions(pid: int) -> list[tuple[tuple[int | None, int | None], list[Instruction]]]:
+def _conditions(pid: int) -> list[Rule]:
     """System calls that depend on arguments: numbers, and a program that ends in an answer.
 
     Each condition looks at exactly the bits that the kernel will look at: these arguments are
     32-bit in the kernel, so the low word is all there is, except for prlimit64's pointer.
     """
     write_is_refused: list[Instruction] = [
-        (_JUMP_ANY_BIT, 0, 1, _OPEN_TO_WRITE),
-        _return(_FAIL | errno.EACCES),
-        _return(_ALLOW),
+        (JUMP_ANY_BIT, 0, 1, _OPEN_TO_WRITE),
+        fail(errno.EACCES),
+        allow(),
     ]
     return [
-        (_OPEN, [_low(1), *write_is_refused]),  # open(path, FLAGS, mode)
-        (_OPENAT, [_low(2), *write_is_refused]),  # openat(folder, path, FLAGS, mode)
+        (_OPEN, [low(1), *write_is_refused]),  # open(path, FLAGS, mode)
+        (_OPENAT, [low(2), *write_is_refused]),  # openat(folder, path, FLAGS, mode)
         (
             _CLONE,  # clone(FLAGS, ...): threads of this process, in its own namespaces.
             [
-                _low(0),
-                (_JUMP_ANY_BIT, 0, 2, _CLONE_THREAD),  # Not a thread: to the EPERM below.
-                (_JUMP_ANY_BIT, 1, 0, _CLONE_NAMESPACES),  # A namespace: to the EPERM below.
-                _return(_ALLOW),
-                _return(_FAIL | errno.EPERM),
+                low(0),
+                (JUMP_ANY_BIT, 0, 2, CLONE_THREAD),  # Not a thread: to the EPERM below.
+                (JUMP_ANY_BIT, 1, 0, CLONE_NAMESPACES),  # A namespace: to the EPERM below.
+                allow(),
+                fail(errno.EPERM),
             ],
         ),
-        (_FCNTL, [_low(1), *_only(_FCNTL_COMMANDS)]),  # fcntl(fd, COMMAND, ...)
-        (_PRCTL, [_low(0), *_only(_PRCTL_OPTIONS)]),  # prctl(OPTION, ...)
+        (_FCNTL, [low(1), *only(_FCNTL_COMMANDS)]),  # fcntl(fd, COMMAND, ...)
+        (_PRCTL, [low(0), *only(_PRCTL_OPTIONS)]),  # prctl(OPTION, ...)
         (
             _PRLIMIT64,  # prlimit64(PID, resource, NEW, old): ask about oneself, change nothing.
             [
-                _low(0),
-                (_JUMP_EQUAL, 0, 5, 0),  # Another process: to the EPERM below.
-                _low(2),
-                (_JUMP_EQUAL, 0, 3, 0),  # A new value (low half of the pointer): EPERM.
+                low(0),
+                (JUMP_EQUAL, 0, 5, 0),  # Another process: to the EPERM below.
+                low(2),
+                (JUMP_EQUAL, 0, 3, 0),  # A new value (low half of the pointer): EPERM.
                 _high(2),
-                (_JUMP_EQUAL, 0, 1, 0),  # The same, high half.
-                _return(_ALLOW),
-                _return(_FAIL | errno.EPERM),
+                (JUMP_EQUAL, 0, 1, 0),  # The same, high half.
+                allow(),
+                fail(errno.EPERM),
             ],
         ),
         # tgkill(PROCESS, thread, signal): abort() and faults raise signals in one's own threads.
-        (_TGKILL, [_low(0), *_only((pid,))]),
+        (_TGKILL, [low(0), *only((pid,))]),
     ]
 
 
-def program(on: Machine, pid: int) -> list[Instruction]:
-    """The whole filter for the process `pid`, as the kernel will run it."""
+def program(on: Machine, pid: int, granted: Sequence[Rule] = ()) -> list[Instruction]:
+    """The whole filter for the process `pid`, as the kernel will run it.
+
+    `granted` are rules that come before, and so replace, those for everybody.
+    """
     code: list[Instruction] = [
         # A number means something only together with its table.  A call through another table
         # (32-bit int 0x80 on x86_64) would pass as something else: kill.
         (_LOAD_WORD, 0, 0, _OFFSET_ARCH),
-        (_JUMP_EQUAL, 1, 0, on.audit_arch),
+        (JUMP_EQUAL, 1, 0, on.audit_arch),
         _return(_KILL),
         # From here on the number is loaded.
         (_LOAD_WORD, 0, 0, _OFFSET_NUMBER),
     ]
     if on.x32:
         code += [(_JUMP_GREATER_EQUAL, 0, 1, _X32_BIT), _return(_KILL)]
+    for numbers, body in granted:
+        if (number := numbers[on.column]) is not None:
+            code += [(JUMP_EQUAL, 0, len(body), number), *body]
     for numbers in ALLOWED.values():
         if (number := numbers[on.column]) is not None:
-            code += [(_JUMP_EQUAL, 0, 1, number), _return(_ALLOW)]
+            code += [(JUMP_EQUAL, 0, 1, number), allow()]
     for *numbers, error in _REFUSED.values():
         if (number := numbers[on.column]) is not None:
-            code += [(_JUMP_EQUAL, 0, 1, number), _return(_FAIL | error)]
+            code += [(JUMP_EQUAL, 0, 1, number), _return(_FAIL | error)]
     for numbers, body in _conditions(pid):
         if (number := numbers[on.column]) is not None:
             # Not this call: skip the body, which always ends in an answer.
-            code += [(_JUMP_EQUAL, 0, len(body), number), *body]
-    return [*code, _return(_FAIL | errno.EPERM)]
+            code += [(JUMP_EQUAL, 0, len(body), number), *body]
+    return [*code, fail(errno.EPERM)]
 
 
 class _Fprog(ctypes.Structure):
@@ -322,13 +343,13 @@ def available() -> bool:
     )
 
 
-def install() -> None:
+def install(granted: Sequence[Rule] = ()) -> None:
     """Put every thread of this process under the filter, for ever; needs ``no_new_privs``."""
     on = machine()
     if on is None:
         raise OSError(errno.ENOSYS, f"no table of system calls for {platform.machine()}")
     # struct sock_filter: u16 operation, u8 skip when true, u8 skip when false, u32 k.
-    code = program(on, os.getpid())
+    code = program(on, os.getpid(), granted)
     packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
     # TSYNC: all threads or none; a positive result names a thread that could not be included.
     result = _libc.syscall(
