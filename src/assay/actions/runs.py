@@ -117,7 +117,7 @@ class RunPipeline(Action, frozen=True, kw_only=True):
             seed=self.seed,
             cache=self.cache,
             check_determinism=self.check_determinism,
-            require=None,
+            require=self.isolation,
         )
         try:
             runner.run()
@@ -266,7 +266,7 @@ def prepare(
     )
 
 
-# -- looking at runs --------------------------------------------------------------------------------
+# -- looking at runs -------------------------------------------------------------------------------
 
 
 def runs(view: View, project: str) -> list[dict[str, Any]]:

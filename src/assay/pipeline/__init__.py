@@ -1,11 +1,11 @@
 """Pipelines: typed functions as steps, a graph of them, and a run whose re-use can be trusted.
 
 What lives here
-    `step`, `pipeline`, `each` and the built-in steps (`read`, `extract`, `check`,
-    `publish`, `register`, `assess`, `promote`): all that a pipeline's author imports.  Behind them: `graph` (the plan, as
-    plain data), `tracing` (a pipeline's code to a graph), `code` and `environment` (what a result
-    depends on, hashed without importing any of it), `keys`, `codecs` (values as files, never
-    pickle), `confined` (the inside of a step's process), `execution`, `executors` and
+    `step`, `pipeline`, `each` and the built-in steps (`read`, `extract`, `check`, `publish`,
+    `register`, `assess`, `promote`): all that a pipeline's author imports.  Behind them: `graph`
+    (the plan, as plain data), `tracing` (a pipeline's code to a graph), `code` and `environment`
+    (what a result depends on, hashed without importing any of it), `keys`, `codecs` (values as
+    files, never pickle), `confined` (the inside of a step's process), `execution`, `executors` and
     `ray_executor` (where steps run), `runner` (the life of a run) and `records` (what is kept).
 
 May import

@@ -104,6 +104,7 @@ def call(payload: bytes) -> bytes:
     outputs: list[list[str]] = []
     begun = time.perf_counter()
     try:
+        Path(given.outputs).mkdir()
         outputs = _run(wanted, [Path(p) for p in given.inputs], Path(given.outputs))
     except AssayError as error:
         raised = Raised(error.kind, error.message, error.code, error.remedy, where(error))

@@ -127,7 +127,7 @@ def promote(version: Any, *, stage: str = "development", region: str = "") -> An
 
 
 def _note(effect: str, about: str, output: Output, given: dict[str, Any]) -> Result:
-    if not isinstance(about, str) or not about:
+    if not about:
         raise Usage(f"{effect} needs a name", remedy=f'{effect}("name")', code="pipeline.argument")
     arguments = {name: value_of(value, f"{effect}({name}=…)") for name, value in given.items()}
     return tracing().add(

@@ -12,7 +12,8 @@ import msgspec
 
 from assay import files
 from assay.errors import Unavailable, Usage
-from assay.isolation.grants import Grants, kept
+from assay.isolation import scratch as scratches
+from assay.isolation.grants import Grants
 from assay.isolation.limits import Level, Limits
 from assay.isolation.run import run
 from assay.pipeline.confined import TARGET, Answer, Where
@@ -41,7 +42,7 @@ def execute(
     """
     scratch, log = folder / SCRATCH, folder / LOG
     outputs = scratch / OUTPUTS
-    files.make_folder(outputs)
+    files.make_folder(scratch)
     roots = sorted(entry for entry in code.iterdir() if entry.is_dir())
     limits = Limits(
         memory_bytes=task.memory_bytes,
@@ -95,7 +96,7 @@ def _outputs(answer: bytes, folder: Path, name: str) -> list[str]:
             remedy="run it again; if it does so again, look at its log",
             code="step.answer",
         ) from error
-    there = {path.name: path for path in kept(folder)}
+    there = {file.path: folder / file.path for file in scratches.files(folder)}
     named = [file for files_of in told.outputs for file in files_of]
     if len(set(named)) != len(named) or not set(named) <= set(there):
         raise Usage(

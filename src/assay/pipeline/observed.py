@@ -12,10 +12,11 @@ from __future__ import annotations
 import importlib.machinery
 from dataclasses import dataclass
 
+from assay.isolation.paths import search_path
 from assay.pipeline.confined import Answer
-from assay.pipeline.environment import providers
 from assay.pipeline.graph import Node
 from assay.pipeline.host import Found
+from assay.pipeline.installed import import_name
 from assay.pipeline.plan import Plan
 
 _OWN = frozenset({"assay"})
@@ -37,26 +38,22 @@ def compare(answer: Answer, node: Node, plan: Plan) -> Seen:
     covered = plan.covered(node.target)
     unstored = [f"it read {path.partition('/')[2]}" for path in answer.code if path not in covered]
     closure = plan.codebase.closure(node.target.partition(":")[0])
-    keyed = plan.installed(closure.third_party).distributions
-    known = providers(answer.libraries, memo=plan.memo)
-    for name in answer.libraries:
-        if name not in known and name not in _OWN:
-            unstored.append(f"it used {name}, which no installed distribution lists")
-    extra = tuple(
-        sorted(
-            name
-            for name, (distribution, _) in known.items()
-            if distribution not in keyed and name not in _OWN
-        )
+    keyed = plan.installed(closure.third_party)
+    others = [name for name in answer.libraries if name not in keyed.covers | _OWN]
+    imports = tuple(sorted({found for name in others if (found := import_name(name))}))
+    added = plan.installed(imports) if imports else None
+    known = added.covers if added else frozenset[str]()
+    unstored += [
+        f"it used {name}, which belongs to no installed distribution"
+        for name in others
+        if name not in known
+    ]
+    return Seen(
+        unstored,
+        imports,
+        dict(added.distributions) if added else {},
+        tuple(name for name in sorted(answer.missing) if name.isidentifier()),
     )
-    imports = tuple(sorted({known[name][1] for name in extra}))
-    found = plan.installed(imports).distributions if imports else {}
-    added = {name: value for name, value in found.items() if name not in keyed}
-    return Seen(unstored, imports, added, _absent(answer.missing))
-
-
-def _absent(names: list[str]) -> tuple[str, ...]:
-    return tuple(name for name in sorted(names) if name.isidentifier())
 
 
 def stale(known: Found, plan: Plan) -> str:
@@ -66,14 +63,14 @@ def stale(known: Found, plan: Plan) -> str:
         for name, value in known.distributions.items():
             if now.get(name) != value:
                 return f"installed {name}, which a library loads, is not what it was"
-    roots = [name for name in known.missing if _is_there(name, plan)]
-    if roots:
-        return f"the module {roots[0]} is there now, and was not when the result was made"
+    for name in known.missing:
+        if _is_there(name, plan):
+            return f"the module {name} is there now, and was not when the result was made"
     return ""
 
 
 def _is_there(name: str, plan: Plan) -> bool:
     """Whether a step could import a top-level module now.  Nothing is imported here."""
-    if plan.codebase.has(name):
+    if plan.codebase.find(name) is not None:
         return True
-    return importlib.machinery.PathFinder.find_spec(name) is not None
+    return importlib.machinery.PathFinder.find_spec(name, list(search_path())) is not None

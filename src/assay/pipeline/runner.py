@@ -14,7 +14,6 @@ from __future__ import annotations
 import collections
 import heapq
 import time
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +36,13 @@ from assay.plugins import Executor, Finished, Task, TaskInput
 CacheUse: TypeAlias = Literal["use", "read", "ignore"]
 """``read`` never lets others use what this run makes; ``ignore`` runs everything anew."""
 
+_REMEDIES = {
+    "ModuleNotFoundError": "import it by its name at the top of a module, so that it is part of "
+    "what is hashed and staged; or install it",
+    "FileNotFoundError": "give the step a parameter of type pathlib.Path: a step sees the files "
+    "that it is given, and those of its own package",
+    "PermissionError": "a step writes below its current folder only, and reads what it is given",
+}
 FILE_BYTES = 64 << 30
 _POLL = 0.2
 _LONGEST_PAUSE = 30.0
@@ -280,7 +286,9 @@ class Runner:
                 f"step {record.name} failed: {raised.kind}: {raised.message}{raised.place}"
                 if not raised.code
                 else f"step {record.name}: {raised.message}{raised.place}",
-                remedy=raised.remedy or f"assay run logs {self._host.run} {record.name}",
+                remedy=raised.remedy
+                or _REMEDIES.get(raised.kind, "")
+                or f"assay run logs {self._host.run} {record.name}",
                 code="step.raised",
             )
             printed = tail(Path(finished.log))
@@ -325,8 +333,8 @@ class Runner:
             raise AssayError(
                 f"step {job.record.name} gives different results for the same inputs and seed "
                 f"{self._seed}: {', '.join(names)}",
-                remedy="draw random numbers from a generator seeded by a parameter called seed, sort "
-                "what comes out of sets, and leave out the time",
+                remedy="draw random numbers from a generator seeded by a parameter called seed, "
+                "sort what comes out of sets, and leave out the time",
                 code="step.determinism",
             )
         return True

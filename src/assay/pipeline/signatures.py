@@ -17,7 +17,6 @@ from typing import Annotated, Any, Union, cast
 import msgspec
 
 from assay.errors import Usage
-from assay.formats import frame_schemas
 from assay.pipeline import codecs
 from assay.pipeline.graph import MOST_ITEMS, Const, File, Output, Value
 
@@ -187,7 +186,7 @@ def _given(name: str, hint: Any) -> Given:
 def _fields(hint: Any) -> dict[str, Any] | None:
     """The fields of a NamedTuple."""
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
-        return {n: h for n, h in typing.get_type_hints(hint, include_extras=True).items()}
+        return typing.get_type_hints(hint, include_extras=True)
     return None
 
 
@@ -204,6 +203,8 @@ def bare(hint: Any) -> Any:
 
 def check_schema(value: Any, hint: Any, what: str) -> None:
     """Hold a frame to the pandera schema in its annotation, if there is one; raises `Usage`."""
+    from assay.formats import frame_schemas
+
     schema = frame_schemas.schema_of(hint)
     if schema is not None:
         frame_schemas.check(value, schema, what)

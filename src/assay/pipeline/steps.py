@@ -55,7 +55,7 @@ class Result:
 
     def __getitem__(self, number: int) -> Result:
         outputs = self._split("indexed")
-        if not isinstance(number, int) or not -len(outputs) <= number < len(outputs):
+        if not -len(outputs) <= number < len(outputs):
             raise IndexError(number)
         return Result(self._node, self._outputs, number % len(outputs))
 

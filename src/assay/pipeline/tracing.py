@@ -68,8 +68,8 @@ def _imported(module: str) -> ModuleType:
     except Exception as error:
         raise Usage(
             f"{module} cannot be imported: {type(error).__name__}: {error}{where(error)}",
-            remedy="a module of a pipeline reads no files, opens no network and starts nothing when "
-            "imported; do that in a step",
+            remedy="a module of a pipeline reads no files, opens no network and starts nothing "
+            "when imported; do that in a step",
             code="pipeline.import",
         ) from error
 
