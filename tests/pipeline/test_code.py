@@ -50,7 +50,13 @@ def counted(function):
 def clean(rows):
     return helpers.twice(rows, RATE)
 """,
-    "shop/helpers.py": "from .far import away\n\n\ndef twice(rows, by):\n    return away(rows) * by\n",
+    "shop/helpers.py": """\
+from .far import away
+
+
+def twice(rows, by):
+    return away(rows) * by
+""",
     "shop/far.py": "def away(rows):\n    return rows\n",
     "shop/constants.py": "RATE = 2\n",
     "shop/deep/__init__.py": "",
@@ -258,7 +264,7 @@ def test_reading_literals_is_not_looking_at_source(project: Path) -> None:
         ("from pkg import *\n", "pkg.listed"),
         ("from computed import *\n", "computed.any"),
         ("import importlib as i\ni.import_module('.sub', 'pkg')\n", "pkg.sub"),
-        ("from importlib import import_module as im, import_module\nimport_module('pkg.sub')\n", "pkg.sub"),
+        ("from importlib import import_module as load\nload('pkg.sub')\n", "pkg.sub"),
         ("x = __import__('pkg', fromlist=['sub'])\n", "pkg.sub"),
         ("from importlib.resources import files\nfiles('pkg.sub')\n", "pkg.sub"),
         ("import pkgutil\npkgutil.get_data('pkg.sub', 'x.txt')\n", "pkg.sub"),

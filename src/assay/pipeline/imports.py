@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import CodeType
@@ -134,6 +134,7 @@ def sight_through(third_party: Sequence[str]) -> Sight:
 def find(tree: ast.Module) -> Found:
     """What a file imports and can see."""
     found = Found(exported=_exported(tree))
+    called = _names_of_importers(tree)
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
@@ -148,7 +149,7 @@ def find(tree: ast.Module) -> Found:
                 for name in listed:
                     _look(found, _of_name(name))
             case ast.Call():
-                for request in _by_name(node):
+                for request in _by_name(node, called):
                     found.requests.append(request)
                     _look(found, _of_module(request.base))
             case ast.Name(id=name):
@@ -217,22 +218,39 @@ def _prefixes(name: str) -> Iterator[str]:
     return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
-def _by_name(call: ast.Call) -> Iterator[Request]:
+def _names_of_importers(tree: ast.Module) -> dict[str, str]:
+    """``from importlib import import_module as load``: what such functions are called here."""
+    return {
+        alias.asname: alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname and alias.name in _IMPORT_BY_NAME | _LOOK_BY_NAME
+    }
+
+
+def _by_name(call: ast.Call, called: Mapping[str, str]) -> Iterator[Request]:
     """The modules that a call names in text: ``import_module("a.b")``, ``files("pkg.data")``."""
     match call.func:
-        case ast.Name(id=name) | ast.Attribute(attr=name) if name in _IMPORT_BY_NAME:
-            ours = False
-        case ast.Name(id=name) | ast.Attribute(attr=name) if name in _LOOK_BY_NAME:
-            ours = True
+        case ast.Name(id=name):
+            function = called.get(name, name)
+        case ast.Attribute(attr=function):
+            pass
         case _:
             return
+    ours = function in _LOOK_BY_NAME
+    if not ours and function not in _IMPORT_BY_NAME:
+        return
     values = [*call.args, *(keyword.value for keyword in call.keywords)]
     names = [text for value in values for text in _texts(value) if _DOTTED.fullmatch(text)]
     # ``import_module(".b", "a")`` and ``__import__("a", globals(), locals(), ["b"])``.
     bases = [name for name in names if not name.startswith(".")]
     for number, name in enumerate(names):
         bare = name.lstrip(".")
-        yield Request(bare, level=len(name) - len(bare), ours=ours or number > 0)
+        if ours or number > 0:
+            yield Request(bare, level=len(name) - len(bare), ours=True)
+        else:
+            yield Request(bare, level=len(name) - len(bare))
         for base in bases:
             if base != name:
                 for above in _prefixes(base):
