@@ -24,7 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"catalog"}),
     frozenset(
         {"workspace", "pipeline", "data", "assess", "supply", "serve", "monitor", "govern"}
-        | {"confidential", "llm"}
+        | {"confidential", "llm", "ci"}
     ),
     frozenset({"actions"}),
     frozenset({"cli", "server"}),

@@ -16,6 +16,7 @@ import typer
 from assay import __version__
 from assay.cli import (
     checking,
+    ci,
     data,
     evidence,
     keys,
@@ -70,7 +71,7 @@ def root(
 
 for _part in (setup, data, sampling, model, checking, release, serving, evidence):
     _part.add_to(app)
-for _part in (policy, people, projects, keys, upkeep):
+for _part in (policy, people, projects, keys, upkeep, ci):
     _part.add_to(app)
 
 
