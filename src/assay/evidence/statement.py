@@ -19,6 +19,8 @@ from assay.types import Digest, check_digest
 
 TYPE = "https://in-toto.io/Statement/v1"
 PREFIX = "https://assay.dev/evidence/"
+SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
+"""How something was built: https://slsa.dev/spec/v1.0/provenance."""
 
 _MOST_SUBJECTS = 10_000
 _DEEPEST = 64

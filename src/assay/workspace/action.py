@@ -7,7 +7,7 @@ does its work in `apply`, which must be idempotent for one decision id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -88,6 +88,9 @@ class Doing:
     nested: Callable[[Action], Any]
     """Perform a further action for the same actor; its decision names this one as its parent."""
     progress: Callable[[str], None]
+    record: Callable[[Sequence[Statement]], list[Digest]]
+    """Sign evidence and append it while the action still runs; the envelopes' digests.  It stays,
+    whatever becomes of the action, so it may change no state: `ValueError` for what would."""
     sign: Callable[[Mapping[str, Any]], tuple[str, bytes]]
     """The workspace key's id and signature over a document that leaves the workspace; only for the
     formats in `SIGNED`, none of which means anything on the ledger."""

@@ -27,9 +27,10 @@ from assay import canonical, files, ids
 from assay.clock import Clock
 from assay.errors import AssayError, Corrupt, NotFound, Unavailable, Usage
 from assay.evidence import envelope as dsse
+from assay.evidence.changes import CHANGES
 from assay.evidence.ledger import Entry, Ledger
-from assay.evidence.records import WORKSPACE, OpenDecision
 from assay.evidence.signers import Signer
+from assay.evidence.state import WORKSPACE, OpenDecision, kind_of
 from assay.evidence.statement import Statement, predicate_type
 from assay.policy import vocabulary as cedar
 from assay.policy.engine import Decision, Engine, Request
@@ -292,9 +293,18 @@ class Workspace:
             credential=credential,
             nested=nested,
             progress=progress,
+            record=self._record_early,
             sign=self._sign_document,
         )
         return action.apply(doing)
+
+    def _record_early(self, statements: Sequence[Statement]) -> list[Digest]:
+        """Evidence that a long action has found already; `ValueError` for what changes state."""
+        if found := {kind_of(statement) for statement in statements} & {*CHANGES, "genesis"}:
+            raise ValueError(f"{', '.join(sorted(found))}: return it as an outcome")
+        sealed = [self._sign(statement) for statement in statements]
+        self._append(sealed, {})
+        return [dsse.envelope_digest(envelope) for envelope in sealed]
 
     # -- 4. record --------------------------------------------------------------------------------
 
