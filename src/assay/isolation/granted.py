@@ -9,9 +9,9 @@ inside the confined process, and only where something was granted.
     changing the current folder.  The filter sees no paths: *where* is for Landlock to say, which
     is why nothing is allowed here that Landlock of any version would let through elsewhere.  No
     links, devices, pipes or sockets as files, no file locks, no truncating by name, no unnamed
-    files (O_TMPFILE), no extended attributes, no owners.  Changing a mode or a time *succeeds and
-    does nothing*: on a file outside it would do harm that Landlock does not stop, and failing
-    would break every program that copies a file with its mode.
+    files (O_TMPFILE), no owners; extended attributes are said not to be supported.  Changing a
+    mode or a time *succeeds and does nothing*: on a file outside it would do harm that Landlock
+    does not stop, and failing would break every program that copies a file with its mode.
 `network`
     TCP and UDP over IPv4 and IPv6, as a client: making a socket, connecting, sending, receiving,
     and a short list of options.  Landlock says to which TCP ports; nothing can say where UDP goes.
@@ -76,6 +76,15 @@ NO_EFFECT: dict[str, Numbers] = {
     "futimesat": (261, None),
     "utimensat": (280, 88),
 }
+# Extended attributes are not there; `shutil.copy2` asks for them and takes this for an answer.
+NOT_SUPPORTED: dict[str, Numbers] = {
+    "getxattr": (191, 8),
+    "lgetxattr": (192, 9),
+    "fgetxattr": (193, 10),
+    "listxattr": (194, 11),
+    "llistxattr": (195, 12),
+    "flistxattr": (196, 13),
+}
 NETWORK: dict[str, Numbers] = {
     "connect": (42, 203),
     "recvfrom": (45, 207),
@@ -112,6 +121,7 @@ CONDITIONAL: dict[str, Numbers] = {
     "clone": (56, 220),
     "kill": (62, 129),
     "tgkill": (234, 131),
+    "arch_prctl": (158, None),
 }
 
 _WRITE_ONLY, _READ_WRITE, _TRUNCATE, _UNNAMED = 0o1, 0o2, 0o1000, 0o20000000
@@ -122,6 +132,7 @@ _TCP, _UDP = 6, 17
 # SOCK_CLOEXEC and SOCK_NONBLOCK in any combination.
 _SOCKET_FLAGS = (0, 0o2000000, 0o4000, 0o2004000)
 _FAST_OPEN = 0x20000000
+_SET_FS = 0x1002  # A new program sets the register that leads to its thread's own variables.
 _FIONREAD, _FIONBIO = 0x541B, 0x5421
 # CLONE_PTRACE, CLONE_PARENT, CLONE_PIDFD, CLONE_UNTRACED.
 _CLONE_AWAY = 0x2000 | 0x8000 | 0x1000 | 0x800000
@@ -160,6 +171,7 @@ def rules(
     if files:
         add(FILES, allow())
         add(NO_EFFECT, fail(0))
+        add(NOT_SUPPORTED, fail(errno.EOPNOTSUPP))
         when("open", [low(1), *_OPENING])
         when("openat", [low(2), *_OPENING])
         when("renameat2", [low(4), *only((0, _NO_REPLACE))])
@@ -173,6 +185,7 @@ def rules(
     if processes:
         add(PROCESSES, allow())
         when("clone", _CLONING)
+        when("arch_prctl", [low(0), *only((_SET_FS,))])
         # A process id is 32 bits wide; 0 is one's own group.
         when("kill", [allow()] if signals else [low(0), *only((0,))])
         when("tgkill", [allow()] if signals else [low(0), *only((pid,))])

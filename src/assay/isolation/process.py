@@ -401,7 +401,8 @@ class Process:
 
     def _wait_for_all(self) -> bool:
         """Whether all have ended: before their scratch folder is read, none can be writing."""
-        if sys.platform != "linux" or (self._family is None and self._scratch is None):
+        more = self._wrapped or self._family is not None or self._scratch is not None
+        if sys.platform != "linux" or not more:
             return True
         return group.wait_until_dead(self.pid, _DYING_SECONDS)
 
