@@ -15,6 +15,7 @@ import posixpath
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
+from io import BufferedReader
 from pathlib import Path
 
 import msgspec
@@ -100,16 +101,16 @@ def _distribution(site: Path, info: str) -> Distribution | None:
     inside: set[str] = set()
     outside: list[str] = []
     for path in record or ():
-        if path.startswith(("/", "..")):
+        if path.startswith("../"):
             outside.append(path)
-        else:
+        elif _CACHE not in path:
             inside.add(path.partition("/")[0])
     return Distribution(
         canonicalize_name(heads["name"][0]),
         heads["version"][0],
         str(site),
         info,
-        tuple(sorted(inside - {_CACHE})) if record is not None else (info, *_top_level(folder)),
+        tuple(sorted(inside)) if record is not None else (info, *_top_level(folder)),
         tuple(outside),
         tuple(heads.get("requires-dist", ())),
         _is_editable(folder),
@@ -171,6 +172,8 @@ def read_record(folder: Path) -> dict[str, Listed] | None:
     found: dict[str, Listed] = {}
     try:
         for path, told, size in csv.reader(data.decode("utf-8").splitlines()):
+            if path.startswith("/"):
+                path = os.path.relpath(path, folder.parent)
             # Nothing but SHA-256 is written by any installer; anything else counts for nothing.
             found[posixpath.normpath(path)] = Listed(
                 told.removeprefix("sha256=") if told.startswith("sha256=") else "",
@@ -188,32 +191,29 @@ def read_record(folder: Path) -> dict[str, Listed] | None:
 def read_file(path: Path | str, limit: int = _MOST_METADATA) -> bytes | None:
     """The bytes of a regular file of at most `limit` bytes; None for anything else."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with _opened(path) as stream:
+            data = stream.read(limit + 1)
     except (OSError, ValueError):
         return None
-    with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return None
-        try:
-            data = stream.read(limit + 1)
-        except OSError:
-            return None
     return data if len(data) <= limit else None
 
 
 def hash_file(path: str) -> str | None:
     """The SHA-256 of a regular file in hexadecimal; None for anything that cannot be read."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with _opened(path) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, ValueError):
         return None
-    with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return None
-        try:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError:
-            return None
+
+
+def _opened(path: Path | str) -> BufferedReader:
+    """Opens a regular file; never waits for a pipe."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError("not a regular file")
+    return os.fdopen(handle, "rb")
 
 
 def walk(site: str, entry: str) -> Iterator[tuple[str, str]]:

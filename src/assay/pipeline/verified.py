@@ -167,7 +167,8 @@ def _verify(known: Distribution, beside: Sequence[str], found: _Files) -> tuple[
             continue
         if (why := _difference(f"{site}/{path}", listed)) is not None:
             differing[path] = why
-    others = set[str]().union(*(installed.read_record(site / info) or () for info in beside))
+    others = {f"{info}/RECORD" for info in beside}
+    others = others.union(*(installed.read_record(site / info) or () for info in beside))
     for path in found:
         if path not in record and path not in others and path not in known.outside:
             if path.startswith(f"{known.info}/") and path.rpartition("/")[2] in _NOTES:
