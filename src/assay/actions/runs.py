@@ -93,24 +93,18 @@ class RunPipeline(Action, frozen=True, kw_only=True):
         return made
 
     def apply(self, doing: Doing) -> Outcome:
-        planned = _PLANS.get(Digest(self.plan))
-        if planned is None:
-            raise Unavailable(
-                "this run was planned by another process",
-                remedy="plan it here: assay.actions.runs.prepare",
-                code="run.plan",
-            )
+        made = planned(self)
         started = timestamp(doing.clock.now())
         work = doing.layout.root / "work" / doing.decision
         root = find_run(doing.view, self.project, self.resumes)["root"] if self.resumes else ""
-        host = RunHost(doing, self, planned, work, root=root)
+        host = RunHost(doing, self, made, work, root=root)
         about = self._about(doing, root)
         doing.record([self._statement(doing, {**about, "state": "running", "started": started})])
         executor = (
             LocalExecutor(self.jobs) if self.executor == "local" else open_executor(self.executor)
         )
         runner = Runner(
-            planned,
+            made,
             host,
             executor,
             work=work,
@@ -126,7 +120,7 @@ class RunPipeline(Action, frozen=True, kw_only=True):
         state: Literal["done", "failed", "cancelled"] = (
             "cancelled" if runner.cancelled else "failed" if runner.failed else "done"
         )
-        record = self._record(doing, planned, runner, started, state, executor)
+        record = self._record(doing, made, runner, started, state, executor)
         kept = doing.store.put(ring_of(self.project), records.encode(record), salted=True)
         told = {
             **about,
@@ -138,7 +132,7 @@ class RunPipeline(Action, frozen=True, kw_only=True):
             "code": record.code_digest,
             "environment": {
                 "state": record.environment,
-                "digest": planned.environment.digest,
+                "digest": made.environment.digest,
             },
         }
         statement = self._statement(doing, told)
@@ -264,6 +258,18 @@ def prepare(
         check_determinism=check_determinism,
         resumes=resumes,
     )
+
+
+def planned(action: RunPipeline) -> Plan:
+    """The plan that `prepare` made for an action in this process."""
+    found = _PLANS.get(Digest(action.plan))
+    if found is None:
+        raise Unavailable(
+            "this run was planned by another process",
+            remedy="plan it here: assay.actions.runs.prepare",
+            code="run.plan",
+        )
+    return found
 
 
 # -- looking at runs -------------------------------------------------------------------------------

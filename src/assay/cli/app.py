@@ -30,8 +30,9 @@ from assay.cli import (
     setup,
     upkeep,
 )
+from assay.cli import run as runs
 from assay.cli.groups import Group
-from assay.cli.output import err, show_error
+from assay.cli.output import Stopped, err, show_error
 from assay.errors import AssayError, Unavailable, Usage
 
 app = typer.Typer(
@@ -71,7 +72,7 @@ def root(
 
 for _part in (setup, data, sampling, model, checking, release, serving, evidence):
     _part.add_to(app)
-for _part in (policy, people, projects, keys, upkeep, ci):
+for _part in (runs, policy, people, projects, keys, upkeep, ci):
     _part.add_to(app)
 
 
@@ -88,6 +89,8 @@ def run(argv: Sequence[str] | None = None) -> int:
         return _misused(error, as_json)
     except (typer.Abort, KeyboardInterrupt):
         code = _STOPPED
+    except Stopped:
+        return _STOPPED
     except BrokenPipeError:
         # Whoever read has gone; what is still in the buffer would raise once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,7 +113,7 @@ def _misused(error: typer.TyperException, as_json: bool) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         sys.stdout.write(f"{context.get_help() if context else ''}\n")
         return 2
-    command = context.command_path if context is not None else "assay"
+    command = context.command_path.strip() if context is not None else "assay"
     message = " ".join(error.format_message().split())
     show_error(Usage(message, remedy=f"{command} --help", code="options"), as_json)
     return 2

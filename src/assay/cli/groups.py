@@ -13,8 +13,19 @@ _WHOLE = 1 << 16
 """Longer than any sentence."""
 
 _ROAD = (
-    *("init", "doctor", "recover", "data", "model", "approve", "promote", "serve", "passport"),
-    *("export", "verify", "hold", "unhold", "kill", "revoke", "supersede", "decision", "policy"),
+    *("init", "doctor", "recover", "data", "run", "why", "model", "approve", "promote", "serve"),
+    *(
+        "passport",
+        "export",
+        "verify",
+        "hold",
+        "unhold",
+        "kill",
+        "revoke",
+        "supersede",
+        "decision",
+        "policy",
+    ),
     *("actor", "project", "token", "keys", "store", "rebuild"),
 )
 """The commands in the order in which a model meets them."""

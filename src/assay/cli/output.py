@@ -27,6 +27,10 @@ _WIDE = 300
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
+class Stopped(Exception):
+    """A person ended what was running, and what had been done by then is on record."""
+
+
 def escape(text: object) -> str:
     """Text of any origin, fit for a terminal: no markup, no control characters, one line."""
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
