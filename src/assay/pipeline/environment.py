@@ -3,8 +3,8 @@ each verified against what it was installed with.
 
 Two things are left to whoever runs the code.  Python must not take compiled files from the
 ``__pycache__`` folders of libraries: a planted one would run instead of the source that was
-verified.  And code that loads a library which is not in `Environment.covers` depends on more than
-this says.
+verified (see `assay.pipeline.bytecode`).  And code that loads a library which is not in
+`Environment.covers` depends on more than this says.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from assay.pipeline.installed import Distribution
 from assay.pipeline.verified import FORMAT, Checker, Memo, remembered
 from assay.types import Digest
 
-__all__ = ["Environment", "Memo", "State", "environment"]
+__all__ = ["Environment", "Memo", "State", "environment", "library_folders"]
 
 State = Literal["locked", "verified", "altered"]
 
@@ -87,7 +87,7 @@ def environment(
     `folder` is where a lock file is looked for, `sites` the library folders (this interpreter's).
     Raises `Conflict` when the libraries change meanwhile, `Usage` for a lock that cannot be read.
     """
-    places = tuple(sites) if sites is not None else _sites()
+    places = tuple(sites) if sites is not None else library_folders()
     python = f"{sys.implementation.name}-{platform.python_version()}"
     tag = sysconfig.get_platform()
     checker = Checker(memo, now)
@@ -129,7 +129,8 @@ def environment(
     )
 
 
-def _sites() -> tuple[Path, ...]:
+def library_folders() -> tuple[Path, ...]:
+    """Where this interpreter's installed libraries lie, in search order."""
     return tuple(Path(entry) for entry in search_path() if Path(entry).name in _SITES)
 
 

@@ -3,7 +3,7 @@ with.
 
 Only metadata and bytes are read.  A distribution is verified against its RECORD: each file that it
 lists, and that its folders hold no other.  Compiled files in ``__pycache__`` are not looked at;
-whoever runs the code must not let Python read them (see `assay.pipeline.environment`).
+whoever runs the code must not let Python read them (see `assay.pipeline.bytecode`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,87 @@
+"""Compiled files of libraries, made here from source that was verified.
+
+Python prefers a compiled file in ``__pycache__`` whenever its noted time and size fit the source.
+Nobody vouches for those: a planted one, or one left over from a file of the same time and size,
+runs instead of the source.  To read none costs seconds in every process.  So a confined process
+gets a folder of its own (``-X pycache_prefix``), filled by compiling, which runs none of the code.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import os
+import struct
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from assay.errors import Unavailable
+from assay.pipeline import installed
+from assay.pipeline.environment import Environment, library_folders
+
+_LEFT_OUT = frozenset({"test", "tests", "_tests", "testing", "idlelib", "lib2to3", "turtledemo"})
+"""Folders that a pipeline does not import.  If one does, Python compiles the file each time."""
+_LIBRARIES = frozenset({"site-packages", "dist-packages", "__pycache__"})
+
+
+def compile_libraries(
+    environment: Environment, into: Path, *, sites: Sequence[Path] | None = None
+) -> int:
+    """Fill `into`, an empty folder, for ``-X pycache_prefix``; how many files were compiled.
+
+    Takes the standard library and what `environment` covers.  The sources are read again, so take
+    the environment again afterwards, and use the folder only while it has the same digest.
+    """
+    count = 0
+    for source in _sources(environment, library_folders() if sites is None else sites):
+        data = installed.read_file(source)
+        compiled = None if data is None else _compile(source, data)
+        if compiled is None:
+            continue
+        path = into / source.parent.relative_to("/") / f"{source.stem}.{_tag()}.pyc"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(compiled)
+        except OSError as error:
+            raise Unavailable(
+                f"cannot write {path}: {error.strerror}", remedy="free disk space", code="write"
+            ) from error
+        count += 1
+    return count
+
+
+def _tag() -> str:
+    return sys.implementation.cache_tag or "python"
+
+
+def _sources(environment: Environment, sites: Sequence[Path]) -> Iterator[Path]:
+    yield from _below(Path(sysconfig.get_path("stdlib")))
+    for site in sites:
+        for entry in sorted(environment.covers):
+            if (site / entry).is_dir():
+                yield from _below(site / entry)
+            elif entry.endswith(".py") and (site / entry).is_file():
+                yield site / entry
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for base, folders, names in os.walk(folder):
+        folders[:] = sorted(set(folders) - _LEFT_OUT - _LIBRARIES)
+        yield from (Path(base) / name for name in sorted(names) if name.endswith(".py"))
+
+
+def _compile(source: Path, data: bytes) -> bytes | None:
+    """A compiled file that counts while the source has this time and size; None if it is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            code = compile(data, str(source), "exec", dont_inherit=True, optimize=0)
+        modified = int(source.stat().st_mtime)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):
+        return None
+    # PEP 552: valid by time and size, as low 32 bits.
+    head = struct.pack("<III", 0, modified & 0xFFFFFFFF, len(data) & 0xFFFFFFFF)
+    return importlib.util.MAGIC_NUMBER + head + marshal.dumps(code)
