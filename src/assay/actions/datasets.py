@@ -141,6 +141,33 @@ def dataset_entity(found: DatasetState, *, hold: bool = False) -> dict[str, Any]
     )
 
 
+def use_of(view: View, project: str, dataset: str, purpose: str, ticket: str = "") -> Target:
+    """A dataset as a resource that is used for a purpose, special data under a ticket."""
+    found = view.dataset(project, dataset)
+    context: dict[str, Any] = {"purpose": purpose}
+    if ticket:
+        context["ticket"] = ticket
+    # A hold is about the rows, which another name or an earlier registration may have too.
+    same = [
+        other
+        for other in view.state.datasets.values()
+        if other.project == project and found.content in other.contents
+    ]
+    entity = dataset_entity(found, hold=any(other.hold for other in same))
+    return Target(
+        uid=cedar.dataset_uid(project, dataset),
+        entities=[entity, view.project_entity(project)],
+        context=context,
+        digests={dataset: found.content},
+        subjects=[f"dataset:{project}/{other.name}" for other in same],
+        words={
+            "data": dataset,
+            "project": project,
+            "purpose": ", ".join(found.details["purposes"]),
+        },
+    )
+
+
 class ReadDataset(Action, frozen=True, kw_only=True):
     """Open a dataset for a stated purpose; returns a seekable stream of its plain bytes."""
 
@@ -150,33 +177,36 @@ class ReadDataset(Action, frozen=True, kw_only=True):
     ticket: str = ""
 
     def target(self, view: View) -> Target:
-        found = view.dataset(self.project, self.dataset)
-        context: dict[str, Any] = {"purpose": self.purpose}
-        if self.ticket:
-            context["ticket"] = self.ticket
-        # A hold is about the rows, which another name or an earlier registration may have too.
-        same = [
-            other
-            for other in view.state.datasets.values()
-            if other.project == self.project and found.content in other.contents
-        ]
-        entity = dataset_entity(found, hold=any(other.hold for other in same))
-        return Target(
-            uid=cedar.dataset_uid(self.project, self.dataset),
-            entities=[entity, view.project_entity(self.project)],
-            context=context,
-            digests={self.dataset: found.content},
-            subjects=[f"dataset:{self.project}/{other.name}" for other in same],
-            words={
-                "data": self.dataset,
-                "project": self.project,
-                "purpose": ", ".join(found.details["purposes"]),
-            },
-        )
+        return use_of(view, self.project, self.dataset, self.purpose, self.ticket)
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.dataset(self.project, self.dataset)
         return Outcome(doing.store.open(ring_of(self.project), found.content))
+
+
+class TrainOn(Action, frozen=True, kw_only=True):
+    """Let a model be trained on a dataset: what is in the rows, the model may give away.
+
+    Opens nothing: the rows are read by a `ReadDataset` of their own.
+    """
+
+    name: ClassVar[str] = "train"
+    dataset: str
+    purpose: str
+    ticket: str = ""
+
+    def target(self, view: View) -> Target:
+        target = use_of(view, self.project, self.dataset, self.purpose, self.ticket)
+        content = target.digests[self.dataset]
+        facts = view.facts(self.project, content)
+        target.context["facts"] = facts.values
+        target.cited = sorted({cited for found in facts.sources.values() for cited in found})
+        target.subjects.append(f"digest:{content}")
+        return target
+
+    def apply(self, doing: Doing) -> Outcome:
+        found = doing.view.dataset(self.project, self.dataset)
+        return Outcome({"dataset": self.dataset, "content": found.content})
 
 
 class HoldDataset(Action, frozen=True, kw_only=True):
