@@ -195,9 +195,10 @@ class Codebase:
         if parsed is None:
             if path.endswith(SOURCE):
                 tree = syntax.parse(data, self._staged.shown[path])
+                whole, bare = syntax.digests(tree)
                 digests = {
-                    Sight.SYNTAX: syntax.digest(tree, docstrings=False),
-                    Sight.DOCSTRINGS: syntax.digest(tree, docstrings=True),
+                    Sight.SYNTAX: bare,
+                    Sight.DOCSTRINGS: whole,
                     Sight.BYTES: syntax.raw_digest(data),
                 }
                 parsed = _Parsed(imports.find(tree), digests)

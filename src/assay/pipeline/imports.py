@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import CodeType
+from typing import Any
 
 
 class Sight(IntEnum):
@@ -116,7 +117,7 @@ _BLIND = frozenset(
         *("psycopg", "psycopg2", "sqlalchemy", "openpyxl", "xlsxwriter", "fastparquet", "lxml"),
         *("bs4", "regex", "rapidfuzz", "typing_extensions", "packaging", "cryptography"),
         *("zstandard", "lz4", "xxhash", "blosc", "h5py", "zarr", "numexpr", "bottleneck"),
-        *("assay",),
+        *("assay", "_typeshed"),
     }
 )
 # Libraries that put docstrings into what they make (schemas, help), and look no further.
@@ -133,10 +134,23 @@ def sight_through(third_party: Sequence[str]) -> Sight:
 
 def find(tree: ast.Module) -> Found:
     """What a file imports and can see."""
-    found = Found(exported=_exported(tree))
-    called = _names_of_importers(tree)
-    for node in ast.walk(tree):
+    nodes = _nodes(tree)
+    found = Found(exported=_exported(nodes))
+    called = _names_of_importers(nodes)
+    for node in nodes:
         match node:
+            case ast.Name(id=name):
+                _look(found, _of_name(name))
+            case ast.Attribute(value=value, attr=name):
+                _look(found, _of_name(name))
+                if isinstance(value, ast.Name):
+                    _look(found, _of_pair(value.id, name))
+            case ast.Constant(value=str(text)):
+                _look(found, _of_text(text))
+            case ast.Call():
+                for request in _by_name(node, called):
+                    found.requests.append(request)
+                    _look(found, _of_module(request.base))
             case ast.Import(names=names):
                 for alias in names:
                     found.requests.append(Request(alias.name))
@@ -148,24 +162,33 @@ def find(tree: ast.Module) -> Found:
                     _look(found, _of_import(module, listed))
                 for name in listed:
                     _look(found, _of_name(name))
-            case ast.Call():
-                for request in _by_name(node, called):
-                    found.requests.append(request)
-                    _look(found, _of_module(request.base))
-            case ast.Name(id=name):
-                _look(found, _of_name(name))
-            case ast.Attribute(value=value, attr=name):
-                _look(found, _of_name(name))
-                if isinstance(value, ast.Name):
-                    _look(found, _of_pair(value.id, name))
             case ast.MatchClass(kwd_attrs=names):
                 for name in names:
                     _look(found, _of_name(name))
-            case ast.Constant(value=str(text)):
-                _look(found, _of_text(text))
             case _:
                 pass
     return found
+
+
+_TELLING = (
+    *(ast.Name, ast.Attribute, ast.Constant, ast.Call, ast.Import, ast.ImportFrom),
+    *(ast.MatchClass, ast.Assign, ast.AugAssign, ast.AnnAssign),
+)
+
+
+def _nodes(tree: ast.Module) -> list[ast.AST]:
+    """Those nodes, at any depth, that may tell something (`ast.walk` takes twice the time)."""
+    nodes: list[ast.AST] = []
+    stack: list[Any] = [tree]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, ast.AST):
+            if isinstance(item, _TELLING):
+                nodes.append(item)
+            stack += [getattr(item, name, None) for name in item._fields]
+        elif isinstance(item, list):
+            stack += item
+    return nodes
 
 
 def _look(found: Found, sight: Sight) -> None:
@@ -218,11 +241,11 @@ def _prefixes(name: str) -> Iterator[str]:
     return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
-def _names_of_importers(tree: ast.Module) -> dict[str, str]:
+def _names_of_importers(nodes: Sequence[ast.AST]) -> dict[str, str]:
     """``from importlib import import_module as load``: what such functions are called here."""
     return {
         alias.asname: alias.name
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
         if alias.asname and alias.name in _IMPORT_BY_NAME | _LOOK_BY_NAME
@@ -268,10 +291,10 @@ def _texts(value: ast.expr) -> Iterator[str]:
             pass
 
 
-def _exported(tree: ast.Module) -> tuple[str, ...] | None:
+def _exported(nodes: Sequence[ast.AST]) -> tuple[str, ...] | None:
     """What ``from … import *`` takes, as far as it names modules: ``__all__``."""
     names: list[str] = []
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case (
                 ast.Assign(targets=[ast.Name(id="__all__")], value=value)
@@ -287,8 +310,10 @@ def _exported(tree: ast.Module) -> tuple[str, ...] | None:
                 ast.Attribute(value=ast.Name(id="__all__"))
                 | ast.Constant(value="__all__")
                 | ast.Name(id="__all__", ctx=ast.Load())
-                | ast.alias(name="__all__")
-                | ast.alias(asname="__all__")
+            ):
+                return None
+            case ast.ImportFrom(names=aliases) if any(
+                "__all__" in (alias.name, alias.asname) for alias in aliases
             ):
                 return None
             case _:

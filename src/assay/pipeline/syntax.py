@@ -63,13 +63,13 @@ def raw_digest(data: bytes) -> Digest:
     return _digest(b"bytes", data)
 
 
-def digest(tree: ast.Module, *, docstrings: bool) -> Digest:
-    """The digest of what a file says; `docstrings` says whether those count.
+def digests(tree: ast.Module) -> tuple[Digest, Digest]:
+    """The digests of what a file says: with its docstrings, and without.
 
     Files with equal digests compile to equal code, but for line numbers (and docstrings).
     """
-    kind = b"syntax and docstrings" if docstrings else b"syntax"
-    return _digest(kind, canonical(tree, docstrings=docstrings))
+    whole, bare = canonical(tree)
+    return _digest(b"syntax and docstrings", whole), _digest(b"syntax", bare)
 
 
 def _digest(kind: bytes, data: bytes) -> Digest:
@@ -78,36 +78,48 @@ def _digest(kind: bytes, data: bytes) -> Digest:
     return cast(Digest, "sha256:" + hasher.hexdigest())
 
 
-def canonical(tree: ast.Module, *, docstrings: bool) -> bytes:
-    """The tree in prefix order, one token a line; the inverse exists, so nothing is confused.
+def canonical(tree: ast.Module) -> tuple[bytes, bytes]:
+    """The tree in prefix order, one token a line: with docstrings, and without.
 
     A node is its class, followed by each of its fields in the order of its grammar; a list is its
-    length followed by its items.  Not recursive: the depth is the parser's to bound.
+    length followed by its items.  So the tree can be told from it, and nothing is confused.  Not
+    recursive: the depth is the parser's to bound.
     """
     tokens: list[str] = []
+    documented: list[tuple[int, int]] = []
     stack: list[Any] = [tree]
     while stack:
         item = stack.pop()
-        if item is None:
-            tokens.append("-")
-        elif isinstance(item, ast.Constant):
+        if isinstance(item, ast.Constant):
             # Not its `kind`, which says only that a text was written u"...".
             tokens.append(constant(item.value))
         elif isinstance(item, ast.AST):
-            tokens.append(type(item).__name__)
             names = item._fields
-            tokens.append(str(len(names)))
+            tokens.append(f"{type(item).__name__} {len(names)}")
             fields = [getattr(item, name, None) for name in names]
-            if not docstrings and isinstance(item, _DOCUMENTED) and has_docstring(item):
-                fields[names.index("body")] = item.body[1:]
-            stack.extend(reversed(fields))
+            if isinstance(item, _DOCUMENTED) and has_docstring(item):
+                fields[names.index("body")] = _Documented(item.body)
+            fields.reverse()
+            stack += fields
         elif isinstance(item, list):
             items = cast("list[Any]", item)
+            if isinstance(item, _Documented):
+                documented.append((len(tokens), len(items)))
             tokens.append(f"[{len(items)}")
-            stack.extend(reversed(items))
+            stack += reversed(items)
+        elif item is None:
+            tokens.append("-")
         else:
             tokens.append(constant(item))
-    return "\n".join(tokens).encode()
+    whole = "\n".join(tokens).encode()
+    # A docstring is the two tokens after the length of its body: an Expr, and its Constant.
+    for at, length in reversed(documented):
+        tokens[at : at + 3] = [f"[{length - 1}"]
+    return whole, "\n".join(tokens).encode()
+
+
+class _Documented(list[Any]):
+    """A body that begins with a docstring."""
 
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
