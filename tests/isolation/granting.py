@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from assay.errors import AssayError
-from assay.isolation import group
+from assay.isolation import group, scratch
 from assay.isolation.capability import Capability
 from assay.isolation.grants import Grants
 from assay.isolation.limits import MIB, Limits
@@ -30,7 +30,7 @@ LIMITS = Limits(
     file_bytes=MIB,
     answer_bytes=1 << 16,
 )
-LEVELS = ("full", "landlock", "bubblewrap")
+LEVELS = ("full", "landlock", pytest.param("bubblewrap", marks=pytest.mark.slow))
 
 
 def held(how: str) -> Capability:
@@ -56,6 +56,7 @@ class Granted:
 
     folder: Path
     capability: Capability
+    module: str = "granted_targets"
     pid: int = 0
 
     @property
@@ -95,8 +96,11 @@ class Granted:
             self.scratch.mkdir(exist_ok=True)
             grants["scratch"] = self.scratch
         payload = json.dumps({"do": what, "told": told or {}}).encode()
-        said = self.run("granted_targets:attempt", payload, Grants(**grants), **(limits or {}))
+        said = self.run(f"{self.module}:attempt", payload, Grants(**grants), **(limits or {}))
         return said.decode() if said.startswith(b"stopped: ") else json.loads(said)
+
+    def clear(self) -> None:
+        scratch.remove(self.scratch)
 
     def fails(self, what: str, told: dict[str, Any] | None = None, **grants: Any) -> AssayError:
         with pytest.raises(AssayError) as caught:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from .granting import LEVELS, LIMITS, Granted, held, victims
 
 from assay.errors import AssayError, Denied, NotFound, Unavailable, Usage, Verification
 from assay.isolation import plan as plan_module
 from assay.isolation.grants import Grants
 from assay.isolation.limits import MIB
 from assay.isolation.run import run
+
+from .granting import LEVELS, LIMITS, Granted, held, victims
 
 
 @pytest.fixture(params=LEVELS)
@@ -51,7 +52,14 @@ def test_a_program_works_in_its_scratch_folder(granted: Granted) -> None:
     "what",
     [
         *("write", "append", "remove", "move_in", "move_out", "exchange", "empty_by_name"),
-        *("empty_while_reading", "empty_for_nothing", "read", "link_symbolically", "link_hard"),
+        *(
+            "empty_while_reading",
+            "empty_for_nothing",
+            "read",
+            "change_time",
+            "link_symbolically",
+            "link_hard",
+        ),
     ],
 )
 def test_nothing_outside_is_written_read_or_linked(what: str, granted: Granted) -> None:
@@ -384,7 +392,7 @@ def test_ending_it_after_it_has_answered_does_nothing(monkeypatch: pytest.Monkey
 
 
 def test_a_caller_that_fails_at_the_start_leaves_nothing_behind() -> None:
-    def on_start(end: Callable[[], None]) -> None:
+    def on_start(_: Callable[[], None]) -> None:
         raise RuntimeError("the caller's own")
 
     with pytest.raises(RuntimeError, match="own"):

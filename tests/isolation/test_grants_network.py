@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -27,7 +28,7 @@ def granted(request: pytest.FixtureRequest, tmp_path: Path) -> Granted:
     capability = held(request.param)
     if capability.landlock_abi < 4:
         pytest.skip("Landlock knows no ports here")
-    return Granted(tmp_path, capability)
+    return Granted(tmp_path, capability, "granted_network")
 
 
 @dataclass
@@ -59,7 +60,7 @@ def servers() -> Iterator[Servers]:
                 stream, _ = listener.accept()
             except OSError:
                 return
-            with stream:
+            with stream, contextlib.suppress(ConnectionError):
                 while data := stream.recv(100):
                     stream.sendall(data)
 
@@ -124,7 +125,9 @@ def test_datagrams_go_anywhere_and_the_documentation_says_so(
 
 
 def test_the_files_that_clients_need_are_readable_but_no_keys(granted: Granted) -> None:
-    names = [n for n in ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf") if Path(n).exists()]
+    names = [
+        n for n in ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf") if Path(n).exists()
+    ]
     assert granted.do("resolve", {"paths": names}, ports=(443,)) == names
     assert not [path for path in paths.network() if path in ("/etc", "/etc/ssl", "/etc/pki")]
     assert not [path for path in paths.network() if Path("/etc/ssl/private").is_relative_to(path)]
@@ -155,7 +158,7 @@ def test_rules_for_ports_stop_the_start_on_a_kernel_that_knows_none(
     from assay.isolation import plan
 
     monkeypatch.setattr(plan, "_check_network", lambda *_: None)
-    old = Granted(granted.folder, replace(granted.capability, landlock_abi=3))
+    old = Granted(granted.folder, replace(granted.capability, landlock_abi=3), granted.module)
     error = old.fails("connect", {"port": 80}, ports=(80,))
     assert error.code == "unavailable.isolation.confine"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import itertools
 import re
 import struct
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.isolation import seccomp
+from assay.isolation import granted, seccomp
 from assay.isolation.seccomp import MACHINES, Machine
 
 ALLOW = 0x7FFF0000
@@ -20,12 +22,18 @@ PID = 4242
 BOTH = pytest.mark.parametrize("name", sorted(MACHINES))
 
 
-def decide(on: Machine, number: int, *arguments: int, arch: int | None = None) -> int:
+def decide(
+    on: Machine,
+    number: int,
+    *arguments: int,
+    arch: int | None = None,
+    code: list[seccomp.Instruction] | None = None,
+) -> int:
     """What the kernel would answer (`seccomp_data` as in linux/seccomp.h)."""
     words = [*arguments, *[0] * (6 - len(arguments))]
     arch = on.audit_arch if arch is None else arch
     data = struct.pack("<IIQ6Q", number, arch, 0, *words)
-    code = seccomp.program(on, PID)
+    code = seccomp.program(on, PID) if code is None else code
     accumulator = at = 0
     while True:
         operation, when_true, when_false, k = code[at]
@@ -48,6 +56,7 @@ def fails(answer: int) -> int:
     return answer & 0xFFFF if answer & 0xFFFF0000 == 0x00050000 else 0
 
 
+@functools.cache
 def numbers_of(name: str) -> dict[str, int]:
     """The kernel's own table, where its headers are installed."""
     path = {
@@ -207,3 +216,162 @@ def test_a_machine_without_a_table_has_no_filter(monkeypatch: pytest.MonkeyPatch
     assert not seccomp.available()
     with pytest.raises(OSError, match="riscv64"):
         seccomp.install()
+
+
+# --- what grants add
+
+GRANTS = ("files", "network", "processes")
+COMBINED = [
+    dict(zip(GRANTS, chosen, strict=True))
+    for chosen in itertools.product((False, True), repeat=3)
+    if any(chosen)
+]
+
+
+def ask(on: Machine, call: str, *arguments: int, **grants: bool) -> int:
+    code = seccomp.program(on, PID, granted.rules(PID, **grants))
+    return decide(on, numbers_of(NAME_OF[on.column])[call], *arguments, code=code)
+
+
+NAME_OF = {MACHINES[name].column: name for name in MACHINES}
+
+
+@BOTH
+def test_the_numbers_of_granted_calls_are_those_of_the_kernel(name: str) -> None:
+    column = MACHINES[name].column
+    theirs = numbers_of(name)
+    for table in TABLES:
+        for call, numbers in table.items():
+            if (number := numbers[column]) is not None:
+                assert theirs[call] == number, call
+            else:
+                assert call not in theirs, call
+
+
+TABLES = (
+    granted.FILES,
+    granted.NO_EFFECT,
+    granted.NOT_SUPPORTED,
+    granted.NETWORK,
+    granted.PROCESSES,
+    granted.CONDITIONAL,
+)
+
+GRANTED_DANGERS: dict[str, set[str]] = {
+    "files": {*granted.FILES, *granted.NO_EFFECT, *granted.NOT_SUPPORTED, "renameat2"},
+    "network": {*granted.NETWORK, "sendto", "sendmsg", "sendmmsg", "getsockopt", "setsockopt"},
+    "processes": {*granted.PROCESSES},
+}
+
+
+@BOTH
+@pytest.mark.parametrize("grants", COMBINED, ids=str)
+def test_no_grant_adds_a_dangerous_call_of_another(name: str, grants: dict[str, bool]) -> None:
+    """With every argument 0, nothing on the list goes through but what that grant is about."""
+    on = MACHINES[name]
+    table = numbers_of(name)
+    may = set[str]().union(*(GRANTED_DANGERS[g] for g, given in grants.items() if given))
+    if grants["processes"]:
+        may |= {"kill"}  # One's own group.
+    for call in DANGEROUS.split():
+        if call in table and call not in may:
+            assert ask(on, call, **grants) != ALLOW, call
+    code = seccomp.program(on, PID, granted.rules(PID, **grants))
+    assert len(code) <= 4096
+    assert all(0 <= t < 256 and 0 <= f < 256 and 0 <= k < 2**32 for _, t, f, k in code)
+    for at, (operation, when_true, when_false, _) in enumerate(code):
+        assert at + 1 + max(when_true, when_false) < len(code) or operation == 0x06
+    assert decide(on, 1, arch=0, code=code) == KILL
+
+
+ALWAYS_REFUSED = """
+    symlink symlinkat link linkat mknod mknodat truncate chown fchown lchown fchownat setxattr
+    lsetxattr fsetxattr removexattr utimensat flock chroot mount umount2 pivot_root execveat
+    setsid setpgid setuid setresuid capset unshare setns ptrace process_vm_readv kcmp pidfd_open
+    pidfd_getfd pidfd_send_signal tkill rt_sigqueueinfo rt_tgsigqueueinfo io_uring_setup bpf
+    memfd_create shmget mq_open bind listen accept accept4 recvmsg recvmmsg open_by_handle_at
+    inotify_init1 fanotify_init keyctl userfaultfd perf_event_open prlimit64 setrlimit seccomp
+    sched_setaffinity setpriority copy_file_range sendfile splice
+"""
+
+
+@BOTH
+def test_what_no_grant_gives_stays_refused(name: str) -> None:
+    on = MACHINES[name]
+    table = numbers_of(name)
+    for call in ALWAYS_REFUSED.split():
+        if call in table:
+            answer = ask(on, call, 1, 1, 1, 1, files=True, network=True, processes=True)
+            assert fails(answer) == errno.EPERM, call
+
+
+@BOTH
+@given(flags=st.integers(0, 2**32 - 1))
+def test_a_file_opens_for_writing_only_in_ways_that_landlock_sees(name: str, flags: int) -> None:
+    answer = ask(MACHINES[name], "openat", 0, 0, flags, files=True)
+    mode = flags & 3
+    refused = bool(flags & 0o20000000) or mode == 3 or (mode == 0 and bool(flags & 0o1000))
+    assert (answer == ALLOW) == (not refused)
+
+
+@BOTH
+@given(
+    family=st.one_of(st.sampled_from([1, 2, 10]), st.integers(0, 2**32 - 1)),
+    kind=st.one_of(st.integers(0, 6), st.integers(0, 2**32 - 1)),
+    flags=st.sampled_from([0, 0o2000000, 0o4000, 0o2004000]),
+    protocol=st.one_of(st.sampled_from([0, 6, 17, 262]), st.integers(0, 2**32 - 1)),
+)
+def test_sockets_are_tcp_and_udp(
+    name: str, family: int, kind: int, flags: int, protocol: int
+) -> None:
+    kind |= flags
+    plain = kind & ~0o2004000
+    may = family in (2, 10) and (plain, protocol) in ((1, 0), (1, 6), (2, 0), (2, 17))
+    assert (ask(MACHINES[name], "socket", family, kind, protocol, network=True) == ALLOW) == may
+    pair = ask(MACHINES[name], "socketpair", family, kind, protocol, network=True)
+    assert (pair == ALLOW) == (family == 1 and plain == 1)
+
+
+@BOTH
+@given(flags=st.integers(0, 2**32 - 1))
+def test_sending_never_connects(name: str, flags: int) -> None:
+    on = MACHINES[name]
+    may = not flags & 0x20000000
+    assert (ask(on, "sendto", 0, 0, 0, flags, network=True) == ALLOW) == may
+    assert (ask(on, "sendmsg", 0, 0, flags, network=True) == ALLOW) == may
+    assert (ask(on, "sendmmsg", 0, 0, 0, flags, network=True) == ALLOW) == may
+
+
+@BOTH
+@given(level=st.integers(0, 300), option=st.integers(0, 100))
+def test_options_are_those_listed(name: str, level: int, option: int) -> None:
+    on = MACHINES[name]
+    may = option in granted._OPTIONS.get(level, ())
+    for call in ("getsockopt", "setsockopt"):
+        assert (ask(on, call, 0, level, option, network=True) == ALLOW) == may
+
+
+@BOTH
+@given(flags=st.integers(0, 2**32 - 1))
+def test_processes_stay_in_the_family(name: str, flags: int) -> None:
+    answer = ask(MACHINES[name], "clone", flags, processes=True)
+    thread = bool(flags & 0x10000)
+    may = not flags & 0x7E020000 and (thread or not flags & 0x80B000)
+    assert (answer == ALLOW) == may
+
+
+@BOTH
+@given(pid=st.integers(0, 2**32 - 1), signals=st.booleans())
+def test_signals_need_something_else_that_holds_them(name: str, pid: int, signals: bool) -> None:
+    on = MACHINES[name]
+    killed = ask(on, "kill", pid, 9, processes=True, signals=signals)
+    assert (killed == ALLOW) == (signals or pid == 0)
+    raised = ask(on, "tgkill", pid, pid, 9, processes=True, signals=signals)
+    assert (raised == ALLOW) == (signals or pid == PID)
+
+
+@BOTH
+@given(flags=st.integers(0, 2**32 - 1))
+def test_renaming_leaves_no_device_behind(name: str, flags: int) -> None:
+    answer = ask(MACHINES[name], "renameat2", 0, 0, 0, 0, flags, files=True)
+    assert (answer == ALLOW) == (flags in (0, 1))

@@ -9,8 +9,8 @@ inside the confined process, and only where something was granted.
     changing the current folder.  The filter sees no paths: *where* is for Landlock to say, which
     is why nothing is allowed here that Landlock of any version would let through elsewhere.  No
     links, devices, pipes or sockets as files, no file locks, no truncating by name, no unnamed
-    files (O_TMPFILE), no owners; extended attributes are said not to be supported.  Changing a
-    mode or a time *succeeds and does nothing*: on a file outside it would do harm that Landlock
+    files (O_TMPFILE), no owners, no times; extended attributes are said not to be supported.
+    Changing a mode *succeeds and does nothing*: on a file outside it would do harm that Landlock
     does not stop, and failing would break every program that copies a file with its mode.
 `network`
     TCP and UDP over IPv4 and IPv6, as a client: making a socket, connecting, sending, receiving,
@@ -71,10 +71,6 @@ NO_EFFECT: dict[str, Numbers] = {
     "chmod": (90, None),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
-    "utime": (132, None),
-    "utimes": (235, None),
-    "futimesat": (261, None),
-    "utimensat": (280, 88),
 }
 # Extended attributes are not there; `shutil.copy2` asks for them and takes this for an answer.
 NOT_SUPPORTED: dict[str, Numbers] = {

@@ -31,9 +31,10 @@ class Grants:
     scratch: Path | None = None
     """An empty folder, made private and handed to the process: its current folder, HOME and
     TMPDIR.  At level ``full`` the only place where it may write; below, it writes wherever its
-    user may.  It makes plain files and folders there, no links or devices, and changes of mode or
-    time are accepted and have no effect.  `Limits.file_bytes` bounds each file, nothing their
-    number.  `assay.isolation.scratch` reads and removes what it leaves behind."""
+    user may.  It makes plain files and folders there, no links, devices or locks.  Modes stay as
+    they are (changing one seems to work), and times are the kernel's.  `Limits.file_bytes` bounds
+    each file, nothing their number.  `assay.isolation.scratch` reads and removes what it leaves.
+    """
     log: Path | None = None
     """A file that gets its standard output and error, of native code too.  It must not exist yet.
     Bounded by `Limits.file_bytes`; what comes after is lost."""

@@ -101,12 +101,12 @@ class Family:
         found = members(self._leader)
         limits = self._limits
         self.most_memory = max(self.most_memory, resident := memory(found))
-        if resident > limits.memory_bytes:
+        if len(found) > limits.threads + _WRAPPERS:
+            what, code = f"{limits.threads} processes and threads", "processes"
+        elif resident > limits.memory_bytes:
             what, code = f"{limits.memory_bytes} bytes of memory", "memory"
         elif sum(member.cpu_seconds for member in found) > limits.cpu_seconds:
             what, code = f"{limits.cpu_seconds} processor seconds", "cpu"
-        elif len(found) > limits.threads + _WRAPPERS:
-            what, code = f"{limits.threads} processes and threads", "processes"
         else:
             return
         raise Unavailable(
