@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from assay.ci.model import (
     Changed,
     Dataset,
@@ -45,7 +47,7 @@ HOSTILE = (
 )
 
 
-def report(text: str = "credit", **changes: object) -> Report:
+def report(text: str = "credit", **changes: Any) -> Report:
     """A report with everything in it, `text` in every place for foreign text."""
     found = Report(
         verdict="failed",

@@ -235,10 +235,15 @@ class Report(_Strict, frozen=True, kw_only=True):
 def encode(report: Report) -> bytes:
     """The document: JSON with sorted keys, indented, texts cut at `MOST_TEXT` characters.
 
-    Raises `Usage` for a figure that is not a number: JSON has no word for it.
+    Raises `Usage` for a figure that is not a number, for which JSON has no word, and for whatever
+    else a reader would refuse.
     """
     plain = _clip(msgspec.to_builtins(report), "report")
-    return msgspec.json.format(msgspec.json.encode(plain, order="sorted"), indent=2) + b"\n"
+    try:
+        checked = msgspec.convert(plain, Report)
+    except msgspec.ValidationError as error:
+        raise Usage(f"the report cannot be written: {error}", code="ci.report") from error
+    return msgspec.json.format(msgspec.json.encode(checked, order="sorted"), indent=2) + b"\n"
 
 
 def decode(data: bytes, *, limit: int = MOST_BYTES) -> Report:
