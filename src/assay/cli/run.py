@@ -161,12 +161,12 @@ def _run(
     session: Session, target: str, parameters: dict[str, Any], *, said: str = "", **options: Any
 ) -> None:
     """Plan, ask the door, show how it goes on and what came of it; raises what ends it."""
-    importlib.import_module("assay.actions")  # Registers every action, for recovery.
-    from assay.actions import runs
-
     workspace, project = session.workspace, session.project
     # Before the spinner, which would run over the question for a passphrase.
     _ = session.person
+    importlib.import_module("assay.actions")  # Registers every action, for recovery.
+    from assay.actions import runs
+
     with _stoppable():
         if said and not session.as_json:
             note(said)

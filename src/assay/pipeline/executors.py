@@ -42,10 +42,12 @@ class LocalExecutor:
 
     name = "local"
 
-    def __init__(self, slots: int = 0) -> None:
+    def __init__(self, slots: int = 0, bytecode: Path | None = None) -> None:
+        self._bytecode = bytecode
         self.slots = slots or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="assay-step")
         self._code: Path | None = None
+        self._futures: set[_Ending] = set()
 
     def open(self, code: bytes, digest: str) -> None:
         """Nothing to ship: the code is staged beside the first task's folder."""
@@ -55,6 +57,8 @@ class LocalExecutor:
 
     def submit(self, task: Task, folder: Path) -> Future[Finished]:
         future = _Ending()
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
         self._pool.submit(self._run, task, folder, future)
         return future
 
@@ -67,7 +71,7 @@ class LocalExecutor:
             return self._code
 
     def _run(self, task: Task, folder: Path, future: _Ending) -> None:
-        if not future.set_running_or_notify_cancel():
+        if not future.begin():
             return
         try:
             done = execute(
@@ -75,6 +79,7 @@ class LocalExecutor:
                 code=self._staged(folder.parent),
                 inputs=[Path(item.path) for item in task.inputs],
                 folder=folder,
+                bytecode=self._bytecode,
                 on_start=future.started,
             )
         except BaseException as error:
@@ -83,7 +88,9 @@ class LocalExecutor:
             future.set_result(done)
 
     def shutdown(self, *, cancel: bool) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=cancel)
+        for future in list(self._futures) if cancel else ():
+            future.cancel()
+        self._pool.shutdown(wait=True)
 
 
 class _Ending(Future[Any]):
@@ -95,6 +102,11 @@ class _Ending(Future[Any]):
         self._end: Callable[[], None] | None = None
         self._stopped = False
 
+    def begin(self) -> bool:
+        """Whether it may run: not when it was cancelled before."""
+        with self._lock:
+            return not self.cancelled() and self.set_running_or_notify_cancel()
+
     def started(self, end: Callable[[], None]) -> None:
         with self._lock:
             self._end = end
@@ -103,8 +115,12 @@ class _Ending(Future[Any]):
             end()
 
     def cancel(self) -> bool:
-        if super().cancel():
-            return True
+        with self._lock:
+            if self.cancelled():
+                return True
+            if super().cancel():
+                self.set_running_or_notify_cancel()  # Tells those who wait for it.
+                return True
         if self.done():
             return False
         with self._lock:

@@ -264,9 +264,11 @@ class Runner:
                 self._finish(job, finished)
             except AssayError as error:
                 self._retry(job, error)
+            except KeyboardInterrupt:
+                raise
             except BaseException as error:
                 # A cancelled future, or a mistake in an executor.
-                why = "was cancelled" if self.cancelled else f"{type(error).__name__}: {error}"
+                why = f"{type(error).__name__}: {error}"
                 self._retry(job, Unavailable(f"step {job.record.name}: {why}", code="executor"))
         self._flush()
 
@@ -348,8 +350,10 @@ class Runner:
 
     def _retry(self, job: Job, error: AssayError) -> None:
         record = job.record
+        if self.cancelled:
+            return  # It did not fail: `_skip_rest` says what became of it.
         again = record.attempts <= job.node.options.retries and not job.first
-        if self.cancelled or not again or error.code == "usage.step.type":
+        if not again or error.code == "usage.step.type":
             self._fail(record, error)
             self.failed = self.failed or error
             return
