@@ -229,6 +229,7 @@ def prepare(
         parameters=dict(parameters or {}),
         memo=workspace.view.memo,
         work=work,
+        cache=_bytecode_folder(),
     )
     digest = keys.digest(
         {
@@ -272,6 +273,11 @@ def planned(action: RunPipeline) -> Plan:
     return found
 
 
+def _bytecode_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "assay" / "bytecode"
+
+
 # -- looking at runs -------------------------------------------------------------------------------
 
 
@@ -306,11 +312,14 @@ def find_run(view: View, project: str, run: str) -> dict[str, Any]:
         same = [r for r in known if r["run"].startswith(run) or r["run"].endswith(run)]
     if len(same) == 1:
         return same[0]
+    near = ", ".join(r["run"] for r in (same or known)[:3])
     raise NotFound(
         f"no run {run[:60]} in project {project}"
         if not same
         else f"{run[:60]} is the beginning or end of {len(same)} runs of project {project}",
-        remedy="assay run list",
+        remedy=f"{'these' if same else 'the last'}: {near}; all: assay run list"
+        if known
+        else "assay run FILE",
         code="run",
     )
 
