@@ -100,8 +100,9 @@ class RunPipeline(Action, frozen=True, kw_only=True):
         host = RunHost(doing, self, made, work, root=root)
         about = self._about(doing, root)
         doing.record([self._statement(doing, {**about, "state": "running", "started": started})])
+        local = self.executor == "local"
         executor = (
-            LocalExecutor(self.jobs) if self.executor == "local" else open_executor(self.executor)
+            LocalExecutor(self.jobs, made.bytecode) if local else open_executor(self.executor)
         )
         runner = Runner(
             made,

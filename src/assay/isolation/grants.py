@@ -55,6 +55,9 @@ class Grants:
     """Folders searched for modules before the libraries; readable.  Nothing in them is imported
     before the process is confined.  The target's module may lie there."""
 
+    bytecode: Path | None = None
+    """A folder of compiled files, ``-X pycache_prefix``: those beside the sources are not read."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "environment", dict(self.environment))
         for name, value in self.environment.items():

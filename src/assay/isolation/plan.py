@@ -54,6 +54,8 @@ def make(job: Job, capability: Capability) -> dict[str, Any]:
     inputs = paths.check_inputs(job.inputs)
     readable = [*paths.libraries(), *(p for g in given.values() for p in g.readable if p), *inputs]
     readable += code
+    compiled = paths.check_code([grants.bytecode] if grants.bytecode else [])
+    readable += compiled
     readable += paths.network() if grants.ports else ()
     readable += paths.interpreter_files() if grants.processes else ()
     folder = None
@@ -99,6 +101,7 @@ def make(job: Job, capability: Capability) -> dict[str, Any]:
             "executable": paths.executables() if grants.processes else [],
             "ports": grants.ports,
             "code": code,
+            "bytecode": [f"pycache_prefix={folder}" for folder in compiled],
             "environment": {k: v for k, v in grants.environment.items() if k != HASH_SEED},
             "log": grants.log is not None,
             "calls": {
@@ -146,11 +149,13 @@ def _check_apart(folder: str, readable: Sequence[str], log: Path | None) -> None
 
 def command(plan: Mapping[str, Any], bubblewrap: str | None, channel: int) -> list[str]:
     """The words that start the process; `channel` is the descriptor it talks on."""
-    grants = plan["grants"]
+    grants: dict[str, Any] | None = plan["grants"]
+    compiled = [word for name in grants["bytecode"] for word in ("-X", name)] if grants else []
     return [
         *(_wrapper(bubblewrap, plan) if bubblewrap is not None else []),
         paths.interpreter(),
         *(_ISOLATED if grants is None else _SEEDED),
+        *compiled,
         str(Path(__file__).with_name("child.py")),
         str(channel),
     ]

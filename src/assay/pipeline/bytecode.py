@@ -8,23 +8,68 @@ gets a folder of its own (``-X pycache_prefix``), filled by compiling, which run
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import marshal
 import os
+import shutil
 import struct
 import sys
 import sysconfig
+import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from assay.errors import Unavailable
+from assay import errors, files
+from assay.errors import Conflict, Unavailable
 from assay.pipeline import installed
 from assay.pipeline.environment import Environment, library_folders
 
 _LEFT_OUT = frozenset({"test", "tests", "_tests", "testing", "idlelib", "lib2to3", "turtledemo"})
 """Folders that a pipeline does not import.  If one does, Python compiles the file each time."""
+_KEPT = 8
 _LIBRARIES = frozenset({"site-packages", "dist-packages", "__pycache__"})
+
+
+def compiled_for(environment: Environment, again: Callable[[], Environment], cache: Path) -> Path:
+    """The folder of compiled files for an environment, below `cache`; made once.
+
+    `again` takes the environment anew: what changed while it was compiled is thrown away.  Whoever
+    can write to `cache` can run code in every step, as they could by writing to the libraries;
+    it belongs to this user alone.  Raises `Conflict` or `Unavailable`.
+    """
+    place = cache / environment.digest.partition(":")[2]
+    if place.is_dir():
+        return place
+    files.make_folder(cache)
+    _prune(cache)
+    made = Path(tempfile.mkdtemp(dir=cache, prefix="new-"))
+    try:
+        compile_libraries(environment, made)
+        if again().digest != environment.digest:
+            raise Conflict(
+                "the installed libraries changed while they were compiled",
+                remedy="run it again when the installation is finished",
+                code="environment.changed",
+            )
+        with contextlib.suppress(FileExistsError):  # Another process was faster.
+            made.rename(place)
+    except OSError as error:
+        if not place.is_dir():
+            raise Unavailable(
+                f"cannot write {place}: {error.strerror}", remedy="free disk space", code="write"
+            ) from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return place
+
+
+def _prune(cache: Path) -> None:
+    """Keep the newest few: one for each environment that is still worked with."""
+    there = sorted(cache.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
+    for old in there[_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def compile_libraries(
@@ -59,6 +104,9 @@ def _tag() -> str:
 
 def _sources(environment: Environment, sites: Sequence[Path]) -> Iterator[Path]:
     yield from _below(Path(sysconfig.get_path("stdlib")))
+    own = Path(errors.__file__).resolve().parent
+    if own.parent not in [site.resolve() for site in sites]:  # An editable installation.
+        yield from _below(own)
     for site in sites:
         for entry in sorted(environment.covers):
             if (site / entry).is_dir():

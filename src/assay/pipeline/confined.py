@@ -130,6 +130,11 @@ class _Watch:
     def _hear(self, event: str, arguments: Sequence[Any]) -> None:
         if event == "open" and isinstance(arguments[0], (str, bytes)):
             self._opened.add(os.path.abspath(os.fsdecode(arguments[0])))  # noqa: PTH100
+        elif event in ("os.listdir", "os.scandir") and isinstance(arguments[0], (str, bytes)):
+            # Which modules there are is known by listing, too; the importer lists all the time.
+            if "importlib" not in sys._getframe(1).f_code.co_filename:
+                listed = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100
+                self._opened.add(f"{listed}/")
         elif event == "import":
             self._imported.add(str(arguments[0]).partition(".")[0])
 
@@ -152,11 +157,12 @@ class _Watch:
         libraries: set[str] = set()
         for path in used:
             for root in roots:
-                if path.startswith(f"{root}/"):
-                    code.add(f"{root.name}/{path[len(str(root)) + 1 :]}")
+                if f"{path}/".startswith(f"{root}/"):
+                    code.add(f"{root.name}{path[len(str(root)) :]}")
             for folder in folders:
                 if path.startswith(f"{folder}/"):
                     libraries.add(path[len(folder) + 1 :].partition("/")[0])
+        libraries.discard("")  # The folder itself was listed.
         return sorted(code), sorted(libraries)
 
 
@@ -272,3 +278,8 @@ def _flush() -> None:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             continue
+
+
+def ready(_: bytes) -> bytes:
+    """Nothing: what a process costs that only starts, with all of this imported."""
+    return b""

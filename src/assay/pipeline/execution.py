@@ -33,9 +33,12 @@ def execute(
     code: Path,
     inputs: Sequence[Path],
     folder: Path,
+    bytecode: Path | None = None,
     on_start: Callable[[Callable[[], None]], None] | None = None,
 ) -> Finished:
     """Run `task` with the first-party code below `code` and its input files at `inputs`.
+
+    `bytecode` holds compiled files of the libraries, see `assay.pipeline.bytecode`.
 
     `folder` is new: it gets the log, and the scratch folder with the outputs.  `on_start` is handed
     a function that ends the process.  Raises what `assay.isolation.run.run` raises.
@@ -59,6 +62,7 @@ def execute(
         ports=task.ports,
         processes=task.processes,
         code=tuple(roots),
+        bytecode=bytecode,
     )
     payload = Where(
         task.payload,

@@ -42,8 +42,9 @@ class LocalExecutor:
 
     name = "local"
 
-    def __init__(self, slots: int = 0, bytecode: Path | None = None) -> None:
-        self._bytecode = bytecode
+    def __init__(self, slots: int = 0, compiled: Callable[[], Path | None] = lambda: None) -> None:
+        """`compiled` gives the compiled files of the libraries; asked for before the first task."""
+        self._compiled = compiled
         self.slots = slots or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="assay-step")
         self._code: Path | None = None
@@ -51,6 +52,7 @@ class LocalExecutor:
 
     def open(self, code: bytes, digest: str) -> None:
         """Nothing to ship: the code is staged beside the first task's folder."""
+        self._bytecode = self._compiled()
         self._archive = code
         self._digest = digest
         self._staging = threading.Lock()

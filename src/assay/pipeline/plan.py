@@ -22,6 +22,7 @@ from assay.isolation.limits import GIB, Limits
 from assay.isolation.run import run
 from assay.pipeline import graph as graphs
 from assay.pipeline import keys, tracing
+from assay.pipeline.bytecode import compiled_for
 from assay.pipeline.code import Codebase, pack_code, write_code
 from assay.pipeline.environment import Environment, Memo, environment
 from assay.pipeline.graph import Graph
@@ -43,6 +44,7 @@ class Plan:
     memo: Memo
     data: dict[str, Digest]
     """Every staged file that is not Python source: a step can read all of them."""
+    cache: Path
     _environments: dict[tuple[str, ...], Environment] = field(default_factory=dict)
     _code: dict[str, Components] = field(default_factory=dict)
 
@@ -54,6 +56,19 @@ class Plan:
     @functools.cached_property
     def archive_digest(self) -> Digest:
         return canonical.digest(self.archive)
+
+    def bytecode(self) -> Path:
+        """Compiled files of the libraries; made if there are none yet, which takes seconds."""
+        again = functools.partial(environment, self.imports(), memo=self.memo, folder=self.folder)
+        return compiled_for(self.environment, again, self.cache)
+
+    def imports(self) -> list[str]:
+        """The top-level library modules that any step's code, or the pipeline's, imports."""
+        modules = {
+            node.target.partition(":")[0] for node in self.graph.nodes if node.kind == "step"
+        }
+        modules.add(self.codebase.module)
+        return sorted({n for m in modules for n in self.codebase.closure(m).third_party})
 
     @property
     def ports(self) -> list[int]:
@@ -93,11 +108,17 @@ class Plan:
 
 
 def make(
-    target: str, *, folder: Path, parameters: Mapping[str, Any], memo: Memo, work: Path
+    target: str,
+    *,
+    folder: Path,
+    parameters: Mapping[str, Any],
+    memo: Memo,
+    work: Path,
+    cache: Path,
 ) -> Plan:
     """Read the code of ``FILE[:PIPELINE]`` or ``MODULE[:PIPELINE]`` and trace it.
 
-    `work` is a private folder for what is staged meanwhile.  Raises `Usage`, `NotFound` or
+    `work` is a private folder for what is staged meanwhile, `cache` one for what is compiled.  Raises `Usage`, `NotFound` or
     `Unavailable` for what is wrong with it.
     """
     where, _, name = target.partition(":")
@@ -119,13 +140,12 @@ def make(
     )
     told = memo.get(f"graph/{known}")
     if told is None:
-        told = _trace(codebase, request, work)
+        again = functools.partial(environment, closure.third_party, memo=memo, folder=folder)
+        told = _trace(codebase, request, work, compiled_for(installed, again, cache))
         graphs.decode(told)
         memo.put(f"graph/{known}", told)
-    plan = Plan(folder, codebase, graphs.decode(told), installed, memo, data)
-    steps = {node.target.partition(":")[0] for node in plan.graph.nodes if node.kind == "step"}
-    imports = {name for step in steps for name in codebase.closure(step).third_party}
-    plan.environment = plan.installed(sorted(imports | set(closure.third_party)))
+    plan = Plan(folder, codebase, graphs.decode(told), installed, memo, data, cache)
+    plan.environment = plan.installed(plan.imports())
     return plan
 
 
@@ -134,7 +154,7 @@ def encoded(graph: Graph) -> bytes:
     return msgspec.msgpack.encode(graph)
 
 
-def _trace(codebase: Codebase, request: tracing.Request, work: Path) -> bytes:
+def _trace(codebase: Codebase, request: tracing.Request, work: Path, bytecode: Path) -> bytes:
     files.make_folder(work)
     with tempfile.TemporaryDirectory(dir=work, prefix="trace-") as place:
         code, scratch = Path(place) / "code", Path(place) / "scratch"
@@ -145,5 +165,5 @@ def _trace(codebase: Codebase, request: tracing.Request, work: Path) -> bytes:
             tracing.TARGET,
             msgspec.msgpack.encode(request),
             limits=_TRACING,
-            grants=Grants(scratch=scratch, code=roots),
+            grants=Grants(scratch=scratch, code=roots, bytecode=bytecode),
         ).value
