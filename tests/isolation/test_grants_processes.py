@@ -81,7 +81,8 @@ def test_other_programs_are_not_started(granted: Granted) -> None:
 
 
 def test_what_lies_in_scratch_is_not_started(granted: Granted) -> None:
-    assert granted.do("run_from_scratch", processes=True) == "EACCES EACCES"
+    limits = {"file_bytes": 64 * MIB}
+    assert granted.do("run_from_scratch", processes=True, limits=limits) == "EACCES EACCES"
 
 
 @pytest.mark.parametrize(

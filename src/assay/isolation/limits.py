@@ -21,6 +21,11 @@ LEVELS: tuple[Level, ...] = ("none", "limits", "process", "full")
     signals, no tracing, no writing.  *Reads* what this user may, keys included.
 ``full``
     Reads only the libraries and the declared inputs (Landlock).
+
+What a function was granted (`assay.isolation.grants`) is an exception to this, and as narrow as it
+says at level ``full`` only.  At level ``process`` a scratch folder lets it write wherever its user
+may, and processes let it start every program; ports are denied.  Below, it could do all that, and
+leave the group of processes that is ended with it.
 """
 
 MIB = 1 << 20
@@ -41,10 +46,11 @@ class Limits:
     wall_seconds
         Seconds from asking to the whole answer, starting the process included.
     file_bytes
-        The longest file that may be written (RLIMIT_FSIZE).  From level ``process`` up, nothing is
-        writable anyway.
+        The longest file that may be written (RLIMIT_FSIZE), the log included.  From level
+        ``process`` up, nothing is writable but what was granted.
     threads
-        The most threads, where they can be counted (a user id or user namespace of its own).
+        The most threads, where they can be counted (a user id or user namespace of its own); of a
+        function that may start processes, threads and processes.
     answer_bytes
         The longest answer accepted.
     """
