@@ -56,7 +56,9 @@ class Grants:
     before the process is confined.  The target's module may lie there."""
 
     bytecode: Path | None = None
-    """A folder of compiled files, ``-X pycache_prefix``: those beside the sources are not read."""
+    """A folder of compiled files, ``-X pycache_prefix``: those beside the sources are not read.
+    **Trusted**: what runs before the process is confined is read from it, too, so nothing that is
+    or was confined may write to it.  Interpreters that the process starts do not use it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "environment", dict(self.environment))
