@@ -32,13 +32,14 @@ from ray._private.worker import global_worker
 from ray.core.generated import common_pb2
 from ray.exceptions import RayError
 
-from assay import files
 from assay.errors import AssayError, Unavailable, Usage
 from assay.pipeline import ray_node
 from assay.pipeline.execution import LOG, OUTPUTS
 from assay.pipeline.ray_address import is_loopback
 from assay.pipeline.ray_frames import (
     CHUNK,
+    SMALL,
+    SMALL_TOGETHER,
     Begin,
     Cancel,
     Channel,
@@ -55,9 +56,11 @@ from assay.pipeline.ray_frames import (
     failure_of,
     unpack_result,
 )
+from assay.plugins import TaskInput
 
 MOST_SLOTS = 256
-_POLL = 0.02
+_POLL = 0.05
+_FEW = 16
 _PATIENCE = 5.0
 """Seconds that a cancelled task gets to end its process before its worker is killed."""
 _STALLED = 30.0
@@ -203,26 +206,39 @@ class Bridge:
         task = flight.submit.task
         flight.attempts += 1
         try:
-            shipped = [self._ship(item.digest, Path(item.path), flight) for item in task.inputs]
+            parcels, pieces = self._pack(task.inputs, flight)
             order = Order(
                 msgspec.structs.replace(task, inputs=()),
-                [
-                    Parcel(Path(item.path).name, parcel.size, parcel.sha256)
-                    for item, parcel in zip(task.inputs, shipped, strict=True)
-                ],
+                parcels,
                 self._code[0],
                 self._environment,
             )
-            reference = self._run.remote(
-                msgspec.msgpack.encode(order),
-                self._code[1],
-                [parcel.pieces for parcel in shipped],
-            )
+            reference = self._run.remote(msgspec.msgpack.encode(order), self._code[1], pieces)
         except Exception as error:
             self._release(flight)
             self._fail(flight, failure_of(_not_sent(task.name, error)))
             return
         self._flying[reference] = flight
+
+    def _pack(
+        self, inputs: Sequence[TaskInput], flight: Flight
+    ) -> tuple[list[Parcel], list[list[Any]]]:
+        """The inputs of a task: small ones as they are, others as references to their pieces."""
+        parcels: list[Parcel] = []
+        pieces: list[list[Any]] = []
+        room = SMALL_TOGETHER
+        for item in inputs:
+            path = Path(item.path)
+            if item.digest not in self._shipped and path.stat().st_size <= min(SMALL, room):
+                content = path.read_bytes()
+                room -= len(content)
+                parcels.append(Parcel(path.name, hashlib.sha256(content).hexdigest(), content))
+                pieces.append([])
+            else:
+                shipped = self._ship(item.digest, path, flight)
+                parcels.append(Parcel(path.name, shipped.sha256))
+                pieces.append(shipped.pieces)
+        return parcels, pieces
 
     def _ship(self, digest: str, path: Path, flight: Flight) -> Shipped:
         """Put an input into Ray's store, once, and hold it as long as a task needs it."""
@@ -261,7 +277,7 @@ class Bridge:
             return
         flying = list(self._flying)
         ready, _ = ray.wait(flying, num_returns=1, timeout=_POLL)
-        if ready and len(flying) > 1:
+        if ready and len(flying) > _FEW:
             ready, _ = ray.wait(flying, num_returns=len(flying), timeout=0)
         now = time.monotonic()
         for reference in ready:
@@ -303,12 +319,12 @@ class Bridge:
             return _error_of(metadata, name)
         result, log, outputs = unpack_result(memoryview(data))
         folder = Path(flight.submit.folder)
-        files.make_folder(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / OUTPUTS).mkdir(mode=0o700, exist_ok=True)
         _write(folder / LOG, log)
         outcome = result.outcome
         if isinstance(outcome, Failure):
             return outcome
-        files.make_folder(folder / OUTPUTS)
         for output, content in outputs:
             _write(folder / OUTPUTS / ray_node.files_name(output), content)
         return Done(

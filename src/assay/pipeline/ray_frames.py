@@ -28,6 +28,9 @@ from assay.plugins import Task
 
 CHUNK = 16 << 20
 """Bytes of an input that travel as one object, so that no process holds a whole input."""
+SMALL = 32 << 10
+"""Bytes of an input that is sent with the order: an object of its own costs more than it saves."""
+SMALL_TOGETHER = 64 << 10
 _LENGTH = struct.Struct("!Q")
 _LONGEST_FRAME = 4 << 30
 
@@ -117,8 +120,9 @@ class Parcel(msgspec.Struct):
     """An input file on its way to a node."""
 
     name: str
-    size: int
     sha256: str
+    content: bytes | None = None
+    """All of it, where it is small; else it comes in pieces, as objects of their own."""
 
 
 class Order(msgspec.Struct):

@@ -185,7 +185,7 @@ def _receive(folder: Path, parcel: Parcel, references: Sequence[Any]) -> Path:
     path = folder / files_name(parcel.name)
     digest = hashlib.sha256()
     with path.open("xb") as stream:
-        for piece in _pieces(references):
+        for piece in _pieces(references) if parcel.content is None else [parcel.content]:
             digest.update(piece)
             stream.write(piece)
     path.chmod(0o400)
