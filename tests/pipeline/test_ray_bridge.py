@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed")
 
 from assay.errors import Verification
+from assay.pipeline import ray_bridge
 from assay.pipeline.ray_bridge import Bridge, Flight
 from assay.pipeline.ray_frames import (
     Channel,
@@ -26,7 +27,7 @@ from assay.pipeline.ray_frames import (
     error_of,
     pack_result,
 )
-from assay.plugins import Task
+from assay.plugins import Task, TaskInput
 
 TASK = Task("fit", b"", (), 1, 1, 1.0, 1, {}, (), False, None, "")
 SUCCESS = Success(b"answer", "full", 0.5, 1, "node")
@@ -138,3 +139,39 @@ def test_a_task_that_is_lost_every_time_fails_with_how_often(given: Given) -> No
     assert isinstance(report, Failed)
     assert "tried 3 times" in report.failure.message
     assert report.failure.code == "ray.lost"
+
+
+def test_an_input_is_shipped_once_and_let_go_of_when_nobody_needs_it(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put: list[bytes] = []
+    monkeypatch.setattr(ray_bridge.ray, "put", lambda piece: put.append(piece) or len(put))
+    monkeypatch.setattr(ray_bridge, "CHUNK", 1 << 16)
+    large = tmp_path / "large"
+    large.write_bytes(bytes(150_000))
+    item = TaskInput("digest", str(large))
+    bridge, other = given.bridge, Flight(Submit(2, TASK, ""))
+    bridge._budget = 0
+    (parcel,), pieces = bridge._pack([item], given.flight)
+    assert (parcel.content, pieces) == (None, [[1, 2, 3]])
+    assert bridge._pack([item], other)[1] == pieces
+    assert len(put) == 3
+    bridge._release(given.flight)
+    assert "digest" in bridge._shipped
+    bridge._release(other)
+    assert not bridge._shipped
+    assert bridge._kept == 0
+
+
+def test_small_inputs_travel_with_the_task_as_far_as_there_is_room(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_bridge.ray, "put", lambda piece: piece)
+    items: list[TaskInput] = []
+    for number in range(4):
+        path = tmp_path / str(number)
+        path.write_bytes(bytes([number]) * 30_000)
+        items.append(TaskInput(str(number), str(path)))
+    parcels, pieces = given.bridge._pack(items, given.flight)
+    assert [parcel.content is None for parcel in parcels] == [False, False, True, True]
+    assert [len(references) for references in pieces] == [0, 0, 1, 1]
