@@ -94,7 +94,7 @@ def _outputs(answer: bytes, folder: Path, name: str) -> list[str]:
     """The output files that the answer names, if that is what they are: plain files in there."""
     try:
         told = msgspec.msgpack.decode(answer, type=Answer)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise Unavailable(
             f"step {name} gave an answer that cannot be read",
             remedy="run it again; if it does so again, look at its log",

@@ -159,7 +159,7 @@ def decode(data: bytes) -> Graph:
     """A graph from the process that traced it, checked; raises `Usage`."""
     try:
         graph = msgspec.msgpack.decode(data, type=Graph)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _wrong(str(error)) from error
     if graph.format != FORMAT:
         raise _wrong(f"its format is {graph.format[:40]!r}")

@@ -118,8 +118,8 @@ def make(
 ) -> Plan:
     """Read the code of ``FILE[:PIPELINE]`` or ``MODULE[:PIPELINE]`` and trace it.
 
-    `work` is a private folder for what is staged meanwhile, `cache` one for what is compiled.  Raises `Usage`, `NotFound` or
-    `Unavailable` for what is wrong with it.
+    `work` is a private folder for what is staged meanwhile, `cache` one for what is compiled.
+    Raises `Usage`, `NotFound` or `Unavailable` for what is wrong with it.
     """
     where, _, name = target.partition(":")
     given = Path(where) if where.endswith((".py", ".ipynb")) or "/" in where else where

@@ -115,7 +115,7 @@ def decode(data: bytes) -> RunRecord:
     """A record; raises `Corrupt` for anything else."""
     try:
         record = msgspec.json.decode(data, type=RunRecord)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Corrupt(f"the record of a run cannot be read: {error}", code="run") from error
     if record.format != FORMAT:
         raise Corrupt(
