@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from assay import files, plugins
 from assay.actions.assessment import AssessModel
 from assay.actions.datasets import ReadDataset, RegisterDataset, ring_of
-from assay.actions.extraction import ExamineDataset, ExtractDataset
 from assay.actions.material import models_ring
 from assay.actions.models import RegisterModel
 from assay.actions.release import Promote
@@ -99,6 +98,8 @@ class Effects:
         self._doing.nested(wanted).close()
 
     def _extract(self, given: _Given) -> Effect:
+        from assay.actions.extraction import ExtractDataset
+
         plain = given.plain()
         plain["purposes"] = tuple(plain["purposes"])
         plain["residency"] = tuple(plain["residency"])
@@ -168,6 +169,8 @@ class Effects:
                 out.write(piece)
 
     def _check(self, given: _Given) -> Effect:
+        from assay.actions.extraction import ExamineDataset
+
         (name,) = given.datasets("rows")
         found = self._doing.view.dataset(self._doing.project, name)
         label = given.text("label")

@@ -192,6 +192,9 @@ def _argument(signature: Signature, name: str, given: Argument, inputs: Sequence
     hint, codec = signature.hints[name], signature.codecs[name]
     if isinstance(given, Plain):
         return _plain(given.value, hint, codec)
+    if isinstance(given, Mixed) or given.many:
+        # A list of plain values is one value to a codec, and here each has a file of its own.
+        hint = signatures.item_of(hint)
     if isinstance(given, Mixed):
         return [
             _plain(item.value, hint, codec)
