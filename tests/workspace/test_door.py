@@ -51,7 +51,11 @@ def test_nothing_is_done_before_the_decision_is_durable_and_all_is_recorded_at_o
     assert seen == {
         "door.decided": (["decision"], True, False),
         "door.applied": (["decision"], True, False),
-        "door.recorded": (["decision", "dataset", "data-profile", "outcome"], False, True),
+        "door.recorded": (
+            ["decision", "dataset", "data-profile", "datasheet", "outcome"],
+            False,
+            True,
+        ),
     }
 
 

@@ -2,8 +2,9 @@
 
 What lives here
     `people` (actors, roles, keys, tokens), `administration` (projects, policy, key rings),
-    `datasets`, `models` (register), `assessment`, `release` (approve, promote, hold, revoke),
-    `serving` (deploy, query, kill), `reading` (evidence, checks, bundles).
+    `datasets`, `models` (register), `extraction` (from sources; examine), `assessment`,
+    `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill),
+    `reading` (evidence, checks, bundles).
 
 May import
     The workspace and the capabilities below it.
@@ -17,6 +18,7 @@ from assay.actions import (
     administration,
     assessment,
     datasets,
+    extraction,
     models,
     people,
     reading,
@@ -28,6 +30,7 @@ __all__ = [
     "administration",
     "assessment",
     "datasets",
+    "extraction",
     "models",
     "people",
     "reading",

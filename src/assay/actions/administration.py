@@ -7,6 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from assay import canonical, files
+from assay.actions.datasets import fingerprints_of
 from assay.actions.people import role_statement, subject_of, workspace_target
 from assay.clock import timestamp
 from assay.errors import NotFound, Usage
@@ -215,7 +216,9 @@ def reachable(view: View) -> list[tuple[str, Digest]]:
     """Every content that the ledger refers to, as (ring, digest)."""
     state = view.state
     found = [
-        (f"{d.project}/data", digest) for d in state.datasets.values() for digest in d.contents
+        (f"{d.project}/data", digest)
+        for d in state.datasets.values()
+        for digest in (*d.contents, *map(check_digest, fingerprints_of(d).values()))
     ]
     for version in state.versions.values():
         found.append((f"{version.project}/models", version.artifact))

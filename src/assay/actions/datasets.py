@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from assay.actions.people import project_target
 from assay.clock import parse_timestamp
+from assay.data import datasheet, fingerprints, tables
 from assay.data import profile as profiles
-from assay.data import tables
 from assay.errors import Usage
 from assay.evidence.state import DatasetState
 from assay.policy import vocabulary as cedar
-from assay.types import check_name
+from assay.types import Digest, check_digest, check_name
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.view import View
+
+if TYPE_CHECKING:
+    import polars as pl
 
 LEGAL_BASES = (
     "consent",
@@ -33,26 +36,25 @@ def ring_of(project: str) -> str:
     return f"{project}/data"
 
 
-class RegisterDataset(Action, frozen=True, kw_only=True):
-    """Put a table under seal and write down whose it is and what it may be used for."""
+class Declared(Action, frozen=True, kw_only=True):
+    """What people say about a dataset, however its rows are got: the base of actions."""
 
-    name: ClassVar[str] = "registerDataset"
     dataset: str
-    path: str
     owner: str
-    origin: str
     licence: str
     purposes: tuple[str, ...]
     legal_basis: str
     residency: tuple[str, ...]
     subject_column: str = ""
     personal: bool = True
+    personal_columns: tuple[str, ...] = ()
+    """Columns that hold personal data, besides `subject_column`."""
     special: bool = False
     retain_until: str = ""
 
-    def target(self, view: View) -> Target:
+    def check(self) -> None:
+        """Raise `Usage` for what cannot be said so."""
         check_name(self.dataset, what="dataset name")
-        tables.check_path(Path(self.path))
         if self.legal_basis not in LEGAL_BASES:
             raise Usage(
                 f"{self.legal_basis!r} is no legal basis",
@@ -65,10 +67,164 @@ class RegisterDataset(Action, frozen=True, kw_only=True):
                 remedy="give one of GDPR Art. 6(1), or register the data as not personal",
                 code="legal_basis",
             )
+        if self.personal_columns and not self.personal:
+            raise Usage(
+                "columns of personal data in a dataset that is registered as not personal",
+                remedy="give a legal basis of GDPR Art. 6(1), or name no such columns",
+                code="data.personal_column",
+            )
         if not self.purposes:
             raise Usage("no purpose given", remedy="--purpose credit-scoring", code="purpose")
         if self.retain_until:
             parse_timestamp(self.retain_until)
+
+    def check_columns(self, frame: pl.DataFrame, name: str) -> None:
+        """Raise `Usage` for a column that is named and not there."""
+        named = [("data.subject_column", c) for c in (self.subject_column,) if c]
+        named += [("data.personal_column", c) for c in self.personal_columns]
+        for code, column in named:
+            if column not in frame.columns:
+                raise Usage(
+                    f"{name} has no column {column!r}",
+                    remedy=f"columns: {', '.join(frame.columns)}",
+                    code=code,
+                )
+
+    def details(self) -> dict[str, Any]:
+        """As the dataset's details have it."""
+        return {
+            "licence": self.licence,
+            "purposes": list(self.purposes),
+            "legal_basis": self.legal_basis,
+            "residency": list(self.residency),
+            "subject_column": self.subject_column,
+            "personal": self.personal,
+            "personal_columns": list(self.personal_columns),
+            "special": self.special,
+            "retain_until": self.retain_until,
+        }
+
+
+def registered(
+    doing: Doing,
+    declared: Declared,
+    table: tables.Table,
+    content: Digest,
+    *,
+    origin: str,
+    fingerprints: Digest | None = None,
+    collection: dict[str, Any] | None = None,
+) -> Outcome:
+    """The statements that make a sealed table a registered dataset.
+
+    `fingerprints` is the sealed file of its rows' fingerprints, if there is one already;
+    `collection` what was measured of how it was collected, for the datasheet.
+    """
+    declared.check_columns(table.frame, table.name)
+    doing.progress("profiling")
+    profile = profiles.profile(table.frame, declared.subject_column or None)
+    schema = profiles.schema(table.frame)
+    if fingerprints is None:
+        fingerprints = seal_fingerprints(doing, table.frame)
+    before = doing.view.state.datasets.get(f"{doing.project}/{declared.dataset}")
+    details: dict[str, Any] = {
+        "origin": origin,
+        **declared.details(),
+        "rows": table.frame.height,
+        "columns": table.frame.width,
+        "format": table.format,
+        "schema": schema,
+        # Those of former contents too, so that they stay reachable.
+        "fingerprints": {**(fingerprints_of(before) if before else {}), content: fingerprints},
+    }
+    subject = {declared.dataset: content}
+    sheet = datasheet.made(
+        {"owner": declared.owner, **details},
+        table.frame,
+        profile,
+        collection=collection or {},
+        changes=_changes(doing, before, content, fingerprints),
+    )
+    statements = [
+        doing.attest(
+            "dataset",
+            subject,
+            {
+                "name": declared.dataset,
+                "content": content,
+                "owner": declared.owner,
+                "details": details,
+            },
+        ),
+        doing.attest(
+            "data-profile",
+            subject,
+            {"schema": schema, "profile": profile},
+            producer="assay.data.profile/1",
+        ),
+        doing.attest("datasheet", subject, sheet, producer=datasheet.PRODUCER),
+    ]
+    replaced = before.content if before is not None and before.content != content else ""
+    value = {"dataset": declared.dataset, "content": content, "replaces": replaced, **details}
+    return Outcome({**value, "changes": sheet["composition"]["changes"]["value"]}, statements)
+
+
+def row_key(doing: Doing) -> bytes:
+    """The key of the project's row fingerprints: the same in every generation of its ring."""
+    return doing.store.rings.ring(ring_of(doing.project)).derive("rows")
+
+
+def seal_fingerprints(doing: Doing, frame: pl.DataFrame) -> Digest:
+    """The fingerprints of all rows, sealed beside the datasets."""
+    doing.progress("taking the fingerprints of rows")
+    data = fingerprints.fingerprint(frame, row_key(doing))
+    return doing.store.put(ring_of(doing.project), data, salted=True)
+
+
+def fingerprints_of(found: DatasetState) -> dict[str, str]:
+    """The sealed fingerprints of a dataset's contents, by content; of some, for old ones none."""
+    held: Any = found.details.get("fingerprints")
+    if not isinstance(held, dict):
+        return {}
+    return {
+        content: digest
+        for content, digest in cast("dict[str, Any]", held).items()
+        if content in found.contents and isinstance(digest, str)
+    }
+
+
+def read_fingerprints(doing: Doing, digest: str) -> bytes:
+    """A sealed file of fingerprints."""
+    ring = ring_of(doing.project)
+    return doing.store.read(ring, check_digest(digest), fingerprints.MOST_BYTES)
+
+
+def _changes(
+    doing: Doing, before: DatasetState | None, content: Digest, now: Digest
+) -> dict[str, Any] | None:
+    """What became of the rows since the last snapshot; None where there is none to compare with."""
+    earlier = fingerprints_of(before).get(before.content) if before is not None else None
+    if before is None or earlier is None or before.content == content:
+        return None
+    shared = fingerprints.compare(read_fingerprints(doing, earlier), read_fingerprints(doing, now))
+    return {
+        "since": before.content,
+        "kept": shared.shared,
+        "gone": shared.only_first,
+        "new": shared.only_second,
+    }
+
+
+class RegisterDataset(Declared, frozen=True, kw_only=True):
+    """Put a table under seal and write down whose it is and what it may be used for."""
+
+    name: ClassVar[str] = "registerDataset"
+    path: str
+    origin: str
+
+    def target(self, view: View) -> Target:
+        tables.check_path(Path(self.path))
+        self.check()
         return project_target(view, self.project, {}, f"dataset:{self.project}/{self.dataset}")
 
     def apply(self, doing: Doing) -> Outcome:
@@ -79,50 +235,7 @@ class RegisterDataset(Action, frozen=True, kw_only=True):
         doing.progress(f"reading {path.name}")
         with doing.store.open(ring_of(self.project), content) as stream:
             table = tables.read_stream(stream, path.name)
-        if self.subject_column and self.subject_column not in table.frame.columns:
-            raise Usage(
-                f"{path.name} has no column {self.subject_column!r}",
-                remedy=f"columns: {', '.join(table.frame.columns)}",
-                code="data.subject_column",
-            )
-        doing.progress("profiling")
-        profile = profiles.profile(table.frame, self.subject_column or None)
-        schema = profiles.schema(table.frame)
-        details: dict[str, Any] = {
-            "origin": self.origin,
-            "licence": self.licence,
-            "purposes": list(self.purposes),
-            "legal_basis": self.legal_basis,
-            "residency": list(self.residency),
-            "subject_column": self.subject_column,
-            "personal": self.personal,
-            "special": self.special,
-            "retain_until": self.retain_until,
-            "rows": table.frame.height,
-            "columns": table.frame.width,
-            "format": table.format,
-            "schema": schema,
-        }
-        subject = {self.dataset: content}
-        predicate = {
-            "name": self.dataset,
-            "content": content,
-            "owner": self.owner,
-            "details": details,
-        }
-        statements = [
-            doing.attest("dataset", subject, predicate),
-            doing.attest(
-                "data-profile",
-                subject,
-                {"schema": schema, "profile": profile},
-                producer="assay.data.profile/1",
-            ),
-        ]
-        before = doing.view.state.datasets.get(f"{self.project}/{self.dataset}")
-        replaced = before.content if before is not None and before.content != content else ""
-        value = {"dataset": self.dataset, "content": content, "replaces": replaced, **details}
-        return Outcome(value, statements)
+        return registered(doing, self, table, content, origin=self.origin)
 
 
 def dataset_entity(found: DatasetState, *, hold: bool = False) -> dict[str, Any]:

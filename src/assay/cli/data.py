@@ -18,7 +18,10 @@ data = typer.Typer(
 
 
 def add_to(app: typer.Typer) -> None:
+    from assay.cli import sources
+
     app.add_typer(data, name="data")
+    sources.add_to(data)
 
 
 QUESTIONS = {
@@ -32,12 +35,21 @@ QUESTIONS = {
 }
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered dataset.")]
+SubjectColumn = Annotated[str, typer.Option(help="Column that identifies a person, if any.")]
+PersonalColumns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--personal-column", help="A column that holds personal data; repeat it.", metavar="COLUMN"
+    ),
+]
+Special = Annotated[bool, typer.Option("--special", help="Holds special categories (GDPR Art. 9).")]
+RetainUntil = Annotated[str, typer.Option(help="RFC 3339 time after which it is closed.")]
 Reason = Annotated[str, typer.Option(help="Why; it goes on the record.")]
 
 
 @data.command("register")
 def register(
-    path: Annotated[Path, typer.Argument(help="A CSV or Parquet file.", metavar="FILE")],
+    path: Annotated[Path, typer.Argument(help="A CSV, Parquet or JSON file.", metavar="FILE")],
     name: Annotated[str, typer.Option(help="Name; default: the file's.")] = "",
     owner: Annotated[str, typer.Option(help=QUESTIONS["owner"])] = "",
     origin: Annotated[str, typer.Option(help=QUESTIONS["origin"])] = "",
@@ -45,13 +57,10 @@ def register(
     purpose: Annotated[str, typer.Option(help=QUESTIONS["purpose"])] = "",
     legal_basis: Annotated[str, typer.Option(help=QUESTIONS["legal_basis"])] = "",
     residency: Annotated[str, typer.Option(help=QUESTIONS["residency"])] = "",
-    subject_column: Annotated[
-        str, typer.Option(help="Column that identifies a person, if any.")
-    ] = "",
-    special: Annotated[
-        bool, typer.Option("--special", help="Holds special categories (GDPR Art. 9).")
-    ] = False,
-    retain_until: Annotated[str, typer.Option(help="RFC 3339 time after which it is closed.")] = "",
+    subject_column: SubjectColumn = "",
+    personal_column: PersonalColumns = None,
+    special: Special = False,
+    retain_until: RetainUntil = "",
     actor: As = "",
     project: InProject = "",
     as_json: AsJson = False,
@@ -69,7 +78,9 @@ def register(
     from assay.cli.personal import as_name
 
     if path.is_dir():
-        raise Usage(f"{path} is a folder", remedy="name a CSV or Parquet file", code="data.folder")
+        raise Usage(
+            f"{path} is a folder", remedy="name a CSV, Parquet or JSON file", code="data.folder"
+        )
     session = Session(actor, project, as_json)
     answers = ask_missing(
         {
@@ -97,21 +108,35 @@ def register(
             legal_basis=answers["legal_basis"],
             residency=listed(answers["residency"]),
             subject_column=subject_column,
+            personal_columns=tuple(personal_column or ()),
             personal=answers["legal_basis"] != "not-personal",
             special=special,
             retain_until=retain_until,
         )
     )
 
-    def human() -> None:
-        say(
-            f"registered [bold]{escape(done['dataset'])}[/]: {done['rows']:,} rows × "
-            f"{done['columns']} columns, sealed as {short(done['content'])}"
-        )
-        if done["replaces"]:
-            say(f"  in place of {short(done['replaces'])}, which models still refer to")
+    emit(as_json, done, lambda: told(done))
 
-    emit(as_json, done, human)
+
+def told(done: dict[str, Any]) -> None:
+    """What was registered, for a person."""
+    if done.get("unchanged"):
+        say(
+            f"[bold]{escape(done['dataset'])}[/] is unchanged: the same {done['rows']:,} rows as "
+            f"registered, {short(done['content'])}"
+        )
+        return
+    say(
+        f"registered [bold]{escape(done['dataset'])}[/]: {done['rows']:,} rows × "
+        f"{done['columns']} columns, sealed as {short(done['content'])}"
+    )
+    if done["replaces"]:
+        say(f"  in place of {short(done['replaces'])}, which models still refer to")
+    if changes := done["changes"]:
+        say(
+            f"  since then {changes['new']:,} rows are new, {changes['gone']:,} are gone, "
+            f"{changes['kept']:,} are the same"
+        )
 
 
 @data.command("list")

@@ -154,10 +154,11 @@ def ask_missing(
     questions: dict[str, str],
     code: str,
     *,
-    path: Path,
+    path: Path | None = None,
     choices: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, str]:
-    """Ask for what is missing about `path` at a terminal; elsewhere name all of it in one error.
+    """Ask for what is missing at a terminal; elsewhere name all of it in one error.  `path` is the
+    file that is asked about, if any.
 
     What has `choices` is asked again until the answer is one of them.
     """
@@ -168,7 +169,8 @@ def ask_missing(
         options = " ".join(f"--{name.replace('_', '-')} …" for name in missing)
         named = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
         raise Usage(f"missing: {named}", remedy=f"add {options}", code=code)
-    given_path(path)  # Nobody answers questions about a file that is not there.
+    if path is not None:
+        given_path(path)  # Nobody answers questions about a file that is not there.
     for name in missing:
         allowed = (choices or {}).get(name, ())
         given[name] = typer.prompt(questions[name], err=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import polars as pl
 
 from assay import files
-from assay.data import parquet
+from assay.data import json_rows, parquet
 from assay.data.kinds import kind_of
 from assay.data.rows import (
     DEFAULT_LIMITS,
@@ -38,7 +38,7 @@ class Table:
     (missing is null) and only `kinds.Kind`s of values; `format` says what the bytes were."""
 
     frame: pl.DataFrame
-    format: Literal["csv", "parquet"]
+    format: Literal["csv", "parquet", "json"]
     name: str
 
 
@@ -50,7 +50,7 @@ def read_table(
     text: Collection[str] = (),
     limits: Limits = DEFAULT_LIMITS,
 ) -> Table:
-    """The table in a CSV or Parquet file; which of the two, its content decides.
+    """The table in a CSV, Parquet or JSON file; which of them, its content decides.
 
     `expect` is a `schema` the columns must agree with, in any order; the frame comes back in the
     order of `expect`.  `target` names a column that must have a finite value in every row.  The
@@ -94,16 +94,20 @@ def read_stream(
     source = pieces(stream)
     start = next(source, b"")
     source = itertools.chain([start], source)
+    strings = set(text) | {str(c["name"]) for c in expect or () if c["type"] == "string"}
     if start.startswith(b"PAR1"):
         found = Table(parquet.read(source, name, limits), "parquet", name)
+    elif json_rows.begins(start):
+        # One line may hold the whole array.
+        content = bounded(source, name, replace(limits, line_bytes=limits.file_bytes))
+        frame = json_rows.read(content, name, limits)
+        columns = [c if c.name in strings else dated(c) for c in frame.get_columns()]
+        found = Table(pl.DataFrame(columns), "json", name)
     else:
         content = bounded(source, name, limits).rstrip(b"\r\n")
-        strings = set(text) | {str(c["name"]) for c in expect or () if c["type"] == "string"}
         frame = _read_csv(content, name, limits)
-        frame = pl.DataFrame(
-            [c if c.name in strings else _typed(c, name) for c in frame.get_columns()]
-        )
-        found = Table(frame, "csv", name)
+        columns = [c if c.name in strings else _typed(c, name) for c in frame.get_columns()]
+        found = Table(pl.DataFrame(columns), "csv", name)
     if expect is not None:
         found = Table(_as_expected(found.frame, name, expect), found.format, name)
     if target is not None:
@@ -137,7 +141,7 @@ def _typed(column: pl.Series, name: str) -> pl.Series:
     """A column of text as what all of its values are; half numbers, half text is refused."""
     values = column.str.strip_chars()
     values = values.set(values.is_in(MISSING), None)
-    missing, present = values.null_count(), values.len() - values.null_count()
+    present = values.len() - values.null_count()
     if not present:
         return column
     numbers = values.cast(pl.Float64, strict=False)
@@ -154,8 +158,15 @@ def _typed(column: pl.Series, name: str) -> pl.Series:
     lower = values.str.to_lowercase()
     if lower.is_in(["true", "false"]).sum() == present:
         return lower == "true"
-    if values.str.contains(_DATE).sum() == present:
-        for parsed in (values.str.to_date(strict=False), _moments(values)):
+    found = dated(values)
+    return found if found is not values else column
+
+
+def dated(column: pl.Series) -> pl.Series:
+    """A column of text as dates or moments, if every value spells one; else the very column."""
+    missing, present = column.null_count(), column.len() - column.null_count()
+    if column.dtype == pl.String and present and column.str.contains(_DATE).sum() == present:
+        for parsed in (column.str.to_date(strict=False), _moments(column)):
             if parsed.null_count() == missing:
                 return parsed
     return column

@@ -129,7 +129,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        REGISTRY[cls.__name__] = cls
+        if cls.name:  # What has none is a base of others, and cannot be asked.
+            REGISTRY[cls.__name__] = cls
 
     def target(self, view: View) -> Target:
         """The resource, entities and context for policy; raises `NotFound` or `Usage`."""

@@ -32,6 +32,25 @@ CONFIG = "assay.toml"
 CONFIG_FORMAT = "assay/config/v1"
 
 
+class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[projects.NAME.sources.SOURCE]``: where a project takes data from, see
+    `assay.data.sources`."""
+
+    url: str
+    credential: str = ""
+    """Where the secret is, never the secret: ``env:NAME`` or ``file:PATH``."""
+    endpoint: str = ""
+    region: str = ""
+    timeout: int = 300
+    """Seconds after which reading is given up."""
+
+
+class ProjectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[projects.NAME]``."""
+
+    sources: dict[str, SourceConfig] = {}
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``assay.toml``: committed, and free of secrets."""
 
@@ -49,6 +68,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``s3://BUCKET[/PREFIX]`` for sealed blobs in an object store; empty means inside."""
     development: bool = False
     """Made with ``assay init --development``: no recovery recipient, and everybody is told so."""
+    projects: dict[str, ProjectConfig] = {}
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -162,6 +182,10 @@ def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
             code="config",
         )
     check_name(config.project, what="project")
+    for project, of in config.projects.items():
+        check_name(project, what="project")
+        for source in of.sources:
+            check_name(source, what="source")
     for name in (config.folder, config.policy):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise Usage(f"{path}: {name!r} must lie inside the repository", code="config.folder")
