@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"
@@ -29,7 +30,7 @@ _PATIENCE = 60.0
 class Cluster:
     """Two nodes of one processor each; a driver on this machine belongs to the head."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Mapping[str, str] | None = None) -> None:
         # Not below pytest's folder: the path of a Ray socket may have 107 bytes.
         self.folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="ray-test-"))
         self.mark = secrets.token_hex(8)
@@ -40,15 +41,12 @@ class Cluster:
         with socket.socket() as free:
             free.bind((HEAD, 0))
             self.address = f"{HEAD}:{free.getsockname()[1]}"
+        self._tls = dict(tls or {})
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
         port = self.address.partition(":")[2]
         self._start(HEAD, "--head", f"--port={port}", "--include-dashboard=False")
-        self._start(OTHER, f"--address={self.address}")
-
-    def start_other(self) -> None:
-        """The second node again, after it was killed."""
         self._start(OTHER, f"--address={self.address}")
 
     def _start(self, address: str, *arguments: str) -> None:
@@ -80,6 +78,7 @@ class Cluster:
                     "RAY_health_check_failure_threshold": "4",
                     "PYTHONUNBUFFERED": "1",
                     _MARK: self.mark,
+                    **self._tls,
                 },
                 start_new_session=True,
             )
@@ -101,6 +100,7 @@ class Cluster:
         return {
             "ASSAY_RAY_ADDRESS": self.address,
             "RAY_AUTH_TOKEN_PATH": str(self.token_path),
+            **self._tls,
         }
 
     def processes(self) -> dict[int, str]:

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import os
 import stat
-from collections.abc import Generator
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,11 @@ TASK = Task("fit", b"", (), 1 << 30, 1, 1.0, 1 << 20, {}, (), False, None, "")
 
 
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The node's folder for temporary files; references are what they refer to."""
-    ray_node._swept.cache_clear()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(ray_node.ray, "get", lambda reference: reference)
-    yield tmp_path
-    ray_node._swept.cache_clear()
+    return tmp_path
 
 
 def answered(order: Order, code: list[Any], inputs: list[list[Any]]) -> Result:

@@ -9,6 +9,7 @@ the loopback interface alone, and ended with the run.  What a person has to know
   on a network.
 - The inputs and outputs of steps lie *in plain* in Ray's object store: in the shared memory of the
   nodes, and, where that is full, in files below Ray's session folder, until they are let go of.
+  So do, with a task, the values of the environment variables that its step declares.
 - A node can answer what it likes.  It can neither reach keys, ledger and store, which it never
   gets, nor the driver: what it sends is taken as bytes and never unpickled.
 - Nodes need what is installed here, in the same versions, and nothing else.
@@ -58,6 +59,7 @@ STORE_BYTES = 1 << 30
 _SHORT = 40
 """Ray's sockets lie below its folder, and their paths may have 107 bytes."""
 _ENDING = 30.0
+_CONNECTED_WITHIN = 90.0
 
 
 class RayExecutor:
@@ -204,9 +206,11 @@ class RayExecutor:
                     self._attempts,
                 )
             )
-            report = self._channel.report()
+            # A head that speaks TLS to a driver that does not is silence to Ray, for minutes.
+            there = select.select([self._channel], [], [], _CONNECTED_WITHIN)[0]
+            report = self._channel.report() if there else None
             if not isinstance(report, Ready):
-                raise error_of(report.failure) if isinstance(report, Ended) else self._ended()
+                raise error_of(report.failure) if isinstance(report, Ended) else _silent()
         except BaseException:
             self._kill(self._bridge)
             self._bridge = None
@@ -301,6 +305,15 @@ class RayExecutor:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(bridge.pid, signal.SIGKILL)
         bridge.wait()
+
+
+def _silent() -> Unavailable:
+    return Unavailable(
+        "no connection to Ray came about",
+        remedy="check that TLS is on here (RAY_USE_TLS=1) if it is on the head, and look at its "
+        "logs",
+        code="ray.connect",
+    )
 
 
 def _wrong_answer(where: str) -> Unavailable:

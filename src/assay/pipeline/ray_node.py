@@ -7,7 +7,7 @@ driver named, and what is installed against what is installed where the run is d
 result is stored under a key that names it.
 
 The files of a task, its code among them, lie in a private folder that goes when the task ends.
-Where a worker was killed, the next one on that node removes what was left.
+Where a worker was killed, the next task on that node removes what was left.
 """
 
 from __future__ import annotations
@@ -270,8 +270,9 @@ def _check_environment(wanted: str) -> None:
 
 @contextlib.contextmanager
 def _private() -> Generator[Path]:
-    """A folder for one task; the first time, also removes those that killed workers left."""
-    base = _swept()
+    """A folder for one task; removes, first, those that killed workers left."""
+    base = Path(tempfile.gettempdir()).resolve()
+    _sweep(base)
     folder = Path(tempfile.mkdtemp(dir=base, prefix=PREFIX))
     lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
@@ -280,13 +281,6 @@ def _private() -> Generator[Path]:
     finally:
         os.close(lock)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@functools.cache
-def _swept() -> Path:
-    base = Path(tempfile.gettempdir()).resolve()
-    _sweep(base)
-    return base
 
 
 def _sweep(base: Path) -> None:
