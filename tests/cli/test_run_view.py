@@ -308,7 +308,13 @@ def test_a_run_that_did_not_end_well_leads_on_to_resuming(capsys: Any) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (3725, "1 h 02 min")],
+    [
+        (0.04, "40 ms"),
+        (0.9996, "1.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (3725, "1 h 02 min"),
+    ],
 )
 def test_times_are_told_in_few_digits(seconds: float, said: str) -> None:
     assert run_view.took(seconds) == said

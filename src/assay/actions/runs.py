@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from assay import canonical
+from assay import canonical, ids
 from assay.actions.datasets import ring_of
 from assay.actions.people import project_target
 from assay.actions.run_host import (
@@ -30,6 +31,7 @@ from assay.pipeline.runner import CacheUse, Runner
 from assay.types import Digest
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.door import Workspace
+from assay.workspace.running import Running
 from assay.workspace.view import View
 
 KIND = "pipeline-run"
@@ -94,16 +96,16 @@ class RunPipeline(Action, frozen=True, kw_only=True):
 
     def apply(self, doing: Doing) -> Outcome:
         made = planned(self)
+        local = self.executor == "local"
+        executor = (
+            LocalExecutor(self.jobs, made.bytecode) if local else open_executor(self.executor)
+        )
         started = timestamp(doing.clock.now())
         work = doing.layout.root / "work" / doing.decision
         root = find_run(doing.view, self.project, self.resumes)["root"] if self.resumes else ""
         host = RunHost(doing, self, made, work, root=root)
         about = self._about(doing, root)
         doing.record([self._statement(doing, {**about, "state": "running", "started": started})])
-        local = self.executor == "local"
-        executor = (
-            LocalExecutor(self.jobs, made.bytecode) if local else open_executor(self.executor)
-        )
         runner = Runner(
             made,
             host,
@@ -223,15 +225,21 @@ def prepare(
     process.  Raises `Usage`, `NotFound`, `Verification` or `Unavailable`.
     """
     workspace.view.follow()
-    work = workspace.layout.root / "work" / f"plan-{os.getpid()}"
-    made = plan.make(
-        target,
-        folder=folder.resolve(),
-        parameters=dict(parameters or {}),
-        memo=workspace.view.memo,
-        work=work,
-        cache=_bytecode_folder(),
-    )
+    name = f"plan-{ids.new_id()}"
+    work = workspace.layout.root / "work" / name
+    # Recovery, elsewhere and meanwhile, leaves a folder alone that is marked.
+    with Running(workspace.layout.root).mark(name):
+        try:
+            made = plan.make(
+                target,
+                folder=folder.resolve(),
+                parameters=dict(parameters or {}),
+                memo=workspace.view.memo,
+                work=work,
+                cache=_bytecode_folder(),
+            )
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     digest = keys.digest(
         {
             "code": made.archive_digest,

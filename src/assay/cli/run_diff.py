@@ -110,10 +110,14 @@ def _comparable(one: TaskRecord, other: TaskRecord) -> bool | None:
 
 def show(one: RunRecord, other: RunRecord, found: Mapping[str, Any]) -> None:
     """The differences in words, from `one` to `other`."""
-    say(f"from run [bold]{escape(one.run)}[/]  {escape(one.name)}, {escape(one.started)}")
-    say(f"to run   [bold]{escape(other.run)}[/]  {escape(other.name)}, {escape(other.started)}")
+    for way, record in (("from", one), ("to  ", other)):
+        took = run_view.took(run_view.between(record.started, record.finished))
+        say(
+            f"{way} run [bold]{escape(record.run)}[/]  {escape(record.name)}  "
+            f"{run_view.STATES[record.state]}, {escape(record.started)}, {took}"
+        )
     changes = [
-        *_moved("", found["run"]),
+        *_moved("", {name: pair for name, pair in found["run"].items() if name != "state"}),
         *_moved("parameter ", found["parameters"]),
         *found["code"],
         *_moved("installed ", {n: _versions(v) for n, v in found["distributions"].items()}),
@@ -127,10 +131,11 @@ def show(one: RunRecord, other: RunRecord, found: Mapping[str, Any]) -> None:
     if only:
         _list("steps:", only, "")
     changed, equal = steps["outputs_changed"], steps["outputs_equal"]
-    say(
-        f"results: {counted(len(changed), 'step')} gave something else, "
-        f"{counted(len(equal), 'step')} the same"
-    )
+    if changed or equal:
+        say(
+            f"results: {counted(len(changed), 'step')} gave something else, "
+            f"{counted(len(equal), 'step')} the same"
+        )
     _times(one, other, set(changed))
 
 

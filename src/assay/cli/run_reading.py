@@ -107,7 +107,7 @@ def tasks(record: RunRecord, name: str) -> list[TaskRecord]:
         return found
     names = list(dict.fromkeys(n for task in record.tasks for n in (task.node, task.name)))
     near = difflib.get_close_matches(name, names, _NEAR, 0.5)
-    steps = list(record.graph)
+    steps = list(dict.fromkeys(task.node for task in record.tasks))
     more = f", and {len(steps) - _SHOWN} more" if len(steps) > _SHOWN else ""
     raise NotFound(
         f"run {record.run} has no step {name[:60]}",
@@ -218,7 +218,7 @@ def show_unfinished(found: Known) -> None:
         say("It goes on; its record is written when it ends.")
         say(f"  → assay run cancel {found.run}")
     else:
-        say("It was killed, so there is no record; what it had done is kept.")
+        say("It was killed, or its machine stopped: there is no record.  What it had done is kept.")
         say(f"  → assay run resume {found.run}")
 
 

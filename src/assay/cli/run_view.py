@@ -218,7 +218,8 @@ def more(hidden: Mapping[str, int]) -> str:
 
 def tree(record: RunRecord) -> list[Row]:
     """The lines of a finished run."""
-    rows = rows_of(record.graph)
+    in_order = dict.fromkeys(task.node for task in record.tasks)
+    rows = rows_of({**{name: record.graph.get(name, []) for name in in_order}, **record.graph})
     for task in record.tasks:
         row = rows.setdefault(task.node, Row(task.node, 0))
         row.mapped = row.mapped or task.name != task.node
@@ -231,7 +232,9 @@ def tree(record: RunRecord) -> list[Row]:
 
 
 def took(seconds: float) -> str:
-    """``0.4 s``, ``2 min 05 s``, ``3 h 07 min``."""
+    """``40 ms``, ``2.4 s``, ``2 min 05 s``, ``3 h 07 min``."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

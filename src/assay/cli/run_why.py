@@ -208,6 +208,8 @@ def _depends(components: Mapping[str, str], *, stored: bool) -> None:
 def _component(kind: str, what: str, value: str) -> str:
     if kind == "installed":
         return f"{what} {value.partition(' ')[0]}"
+    if kind == "codec":
+        return f"{what if what.isidentifier() else 'result'} {value.partition(' ')[0]}"
     if kind == "argument":
         return f"{what}={run_view.clipped(value)}"
     return what if what else run_view.clipped(value)

@@ -1,0 +1,528 @@
+"""Pipelines run from the real command line, in real confined processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SMALL = '''
+"""Adds numbers."""
+
+from assay.pipeline import pipeline, step
+from helpers import scaled
+
+
+@step
+def load(count: int) -> list[int]:
+    return list(range(count))
+
+
+@step
+def total(values: list[int], factor: float) -> float:
+    print("adding", len(values), "numbers")
+    return scaled(sum(values), factor)
+
+
+@pipeline(purpose="testing")
+def small(count: int = 3, factor: float = 1.0):
+    return total(load(count), factor)
+'''
+HELPERS = """
+def scaled(value: float, factor: float) -> float:
+    return value * factor
+"""
+FAILING = """
+from assay.pipeline import pipeline, step
+
+
+@step
+def first() -> int:
+    return 1
+
+
+@step
+def broken(value: int) -> int:
+    for number in range(30):
+        print("line", number, "[bold]" + chr(27) + "[31m")
+    raise ValueError("no luck with " + chr(27) + "[31m")
+
+
+@step
+def after(value: int) -> int:
+    return value
+
+
+@pipeline
+def failing():
+    return after(broken(first()))
+"""
+SLOW = """
+import time
+
+from assay.pipeline import pipeline, step
+
+
+@step
+def first() -> int:
+    return 1
+
+
+@step
+def slow(value: int) -> int:
+    time.sleep(300)
+    return value
+
+
+@pipeline
+def slowly():
+    return slow(first())
+"""
+LATE = """
+from assay.pipeline import pipeline, step
+
+
+@step
+def late() -> int:
+    import importlib
+
+    return importlib.import_module("hid" + "den").VALUE
+
+
+@pipeline
+def lately():
+    return late()
+"""
+MAPPED = """
+from assay.pipeline import each, pipeline, step
+
+
+@step
+def square(number: int) -> int:
+    return number * number
+
+
+@step
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@pipeline
+def squares(count: int = 4):
+    return total(square.map(number=each(list(range(count)))))
+"""
+READING = """
+from assay.pipeline import pipeline, read
+
+
+@pipeline(purpose="credit-scoring")
+def reading():
+    return read("rows")
+"""
+DECLARED = (
+    *("--owner", "risk", "--origin", "core banking", "--licence", "internal"),
+    *("--purpose", "credit-scoring", "--legal-basis", "contract", "--residency", "local"),
+)
+
+
+def copy_of(here: Any, folder: Path) -> Any:
+    shutil.copytree(here.folder, folder)
+    return type(here)(folder)
+
+
+def put(here: Any, **sources: str) -> None:
+    for name, text in sources.items():
+        (here.ws / f"{name}.py").write_text(text)
+
+
+@pytest.fixture(scope="session")
+def _ran(_founded: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A workspace in which `small` has run once."""
+    here = copy_of(_founded, tmp_path_factory.mktemp("ran") / "it")
+    put(here, small=SMALL, helpers=HELPERS)
+    here.ok("run", "small.py", by="alice")
+    return here
+
+
+@pytest.fixture
+def ran(_ran: Any, tmp_path: Path) -> Any:
+    return copy_of(_ran, tmp_path / "ran")
+
+
+def states(document: Any) -> dict[str, str]:
+    return {task["name"]: task["state"] for task in document["tasks"]}
+
+
+@contextlib.contextmanager
+def started(here: Any, *args: str) -> Generator[Callable[[str], subprocess.Popen[str]]]:
+    """``assay ARGS`` in a process of its own; yields what waits for a line of its progress."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; from assay.cli.app import run; sys.exit(run())", *args],
+        cwd=here.ws,
+        env={
+            **clean,
+            "ASSAY_KEYS": str(here.folder / "keys"),
+            "XDG_STATE_HOME": str(here.folder / "state"),
+            "XDG_CONFIG_HOME": str(here.folder / "config"),
+            "ASSAY_ACTOR": "alice",
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        seen: list[str] = []
+
+        def until(text: str) -> subprocess.Popen[str]:
+            assert process.stderr is not None
+            for line in process.stderr:
+                seen.append(line)
+                if text in line:
+                    return process
+            raise AssertionError(f"never said {text!r}: {seen}")
+
+        try:
+            yield until
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+# -- running --------------------------------------------------------------------------------------
+
+
+def test_a_pipeline_runs_and_what_it_did_is_used_again(ran: Any) -> None:
+    again = ran.ok("run", "small.py:small", by="alice")
+    assert "2 cached" in again.out
+    assert "load: cached" in again.err
+    told = ran.ok("run", "small.py", "--set", "factor=2", "--json", by="alice")
+    assert told.err == ""
+    assert told.json["state"] == "done"
+    assert told.json["parameters"] == {"count": 3, "factor": 2.0}
+    assert told.json["counts"] == {"done": 1, "cached": 1}
+    assert states(told.json) == {"load": "cached", "total": "done"}
+    assert told.json["tasks"][1]["why"] == ["argument factor was 1.0, is 2.0"]
+    assert told.json["tasks"][1]["envelope"].startswith("sha256:")
+
+
+def test_options_may_stand_before_the_file(ran: Any) -> None:
+    told = ran.ok("run", "--json", "--cache", "ignore", "--seed", "7", "small.py", by="alice").json
+    assert told["seed"] == 7
+    assert set(states(told).values()) == {"done"}
+
+
+def test_an_edit_of_a_helper_reruns_what_depends_on_it_and_says_so(ran: Any) -> None:
+    put(ran, helpers=HELPERS.replace("value * factor", "value * factor + 1"))
+    done = ran.ok("run", "small.py", by="alice")
+    assert "code of helpers changed" in done.err
+    told = ran.ok("why", "total", by="alice").out
+    assert "it ran, because" in told
+    assert "code of helpers changed" in told
+
+
+def test_a_mapped_step_is_one_line(ran: Any) -> None:
+    put(ran, squares=MAPPED)
+    done = ran.ok("run", "squares.py", by="alice")
+    assert "square: 4/4" in done.err
+    shown = ran.ok("run", "show", by="alice").out
+    assert "4/4" in shown
+    assert "square[2]" not in shown
+    assert "square[2]" in ran.ok("run", "show", "--task", "square", by="alice").out
+    told = ran.ok("run", "squares.py", "--set", "count=5", "--json", by="alice").json
+    assert told["counts"] == {"cached": 4, "done": 2}
+
+
+def test_a_failing_step_shows_its_error_and_the_end_of_its_log(ran: Any) -> None:
+    put(ran, failing=FAILING)
+    done = ran("run", "failing.py", by="alice")
+    assert done.code == 1
+    assert "step broken failed: ValueError: no luck" in done.err
+    assert "failing.py, line 14" in done.err
+    assert "line 29" in done.err
+    assert "line 3 " not in done.err
+    assert "\x1b" not in done.all
+    assert "[bold]" in done.err
+    assert "Traceback" not in done.all
+    told = ran("run", "failing.py", "--json", by="alice")
+    assert told.code == 1
+    assert told.json["error"] == "error.step.raised"
+    assert told.json["state"] == "failed"
+    assert "line 29" in told.json["details"]["printed"]
+    assert states(told.json) == {"first": "cached", "broken": "failed", "after": "skipped"}
+    run = told.json["run"]
+    assert "no luck" in ran.ok("run", "show", run, by="alice").out
+    log = ran.ok("run", "logs", run, "broken", by="alice").out
+    assert "line 0" in log
+    assert "\x1b" not in log
+    assert ran.ok("run", "logs", run, "broken", "--json", by="alice").json["log"].startswith("line")
+    put(ran, failing=FAILING.replace("raise ValueError", "return 2 or ValueError"))
+    resumed = ran.ok("run", "resume", run[-8:], "--json", by="alice").json
+    assert resumed["resumes"] == run
+    assert states(resumed) == {"first": "done", "broken": "done", "after": "done"}
+
+
+def test_a_step_that_gives_different_results_is_found_out(ran: Any) -> None:
+    put(
+        ran,
+        random_step=FAILING.replace(
+            "return 1", "import random; return random.SystemRandom().getrandbits(60)"
+        ),
+    )
+    done = ran("run", "random_step.py", "--check-determinism", by="alice")
+    assert done.code == 1
+    assert "different results for the same inputs" in done.err
+
+
+# -- what cannot be run ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("small.py", "--set", "colour=red"), "it has: count, factor"),
+        (("small.py", "--set", "count=many"), "parameter count"),
+        (("small.py", "--set", "count"), "--set NAME=VALUE"),
+        (("small.py", "--set", "count=1", "--set", "count=2"), "twice"),
+        (("small.py", "--cache", "maybe"), "one of use, read, ignore"),
+        (("small.py", "--dance"), "No such option"),
+        (("notes.ipynb",), "notebook"),
+        (("helpers.py",), "no pipelines"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_said_with_the_way_out(
+    ran: Any, args: tuple[str, ...], said: str
+) -> None:
+    (ran.ws / "notes.ipynb").write_text("{}")
+    done = ran("run", *args, by="alice")
+    assert done.code == 2, done
+    assert said in done.err
+    assert "→" in done.err
+    assert "Traceback" not in done.all
+    assert ran("run", *args, "--json", by="alice").json["error"].startswith("usage")
+
+
+@pytest.mark.parametrize("target", ["nowhere.py", "no.such.module", "small.py:other", "lst"])
+def test_what_is_not_there_is_not_found(ran: Any, target: str) -> None:
+    done = ran("run", target, by="alice")
+    assert done.code in (1, 2), done
+    assert "→" in done.err
+    assert "Traceback" not in done.all
+
+
+def test_a_file_that_is_called_like_a_command_is_reached_by_its_path(ran: Any) -> None:
+    (ran.ws / "list").mkdir()
+    (ran.ws / "list.py").write_text(SMALL)
+    assert "total" in ran.ok("run", "./list.py", by="alice").out
+    assert "small:small" in ran.ok("run", "list", by="alice").out
+
+
+def test_who_may_not_run_pipelines_is_told_every_gate(ran: Any, enrol: Any) -> None:
+    enrol(ran, "eve", "fraud/auditor")
+    done = ran("run", "small.py", by="eve")
+    assert done.code == 3
+    assert done.err.count("✗") >= 1
+    assert ran("run", "small.py", "--json", by="eve").json["error"] == "denied.runPipeline"
+    assert len(ran.ok("run", "list", "--json", by="alice").json) == 1
+
+
+def test_an_executor_that_the_project_does_not_allow_is_denied(ran: Any) -> None:
+    done = ran("run", "small.py", "--executor", "abacus", by="alice")
+    assert done.code == 3
+    assert "run.executor" in done.err
+
+
+def test_what_a_built_in_step_is_denied_ends_the_run_with_every_gate(ran: Any) -> None:
+    (ran.ws / "rows.csv").write_text("a,b\n1,2\n3,4\n")
+    ran.ok("data", "register", "rows.csv", "--name", "rows", *DECLARED, by="alice")
+    ran.ok("data", "hold", "rows", "--reason", "erasure", by="bob")
+    put(ran, reading=READING)
+    done = ran("run", "reading.py", by="alice")
+    assert done.code == 3, done
+    assert "denied" in done.err
+    assert "✗" in done.err
+    told = ran("run", "reading.py", "--json", by="alice")
+    assert told.code == 3
+    assert told.json["details"]["reasons"]
+    assert states(told.json) == {"read": "failed"}
+
+
+# -- stopping -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_a_run_and_keeps_what_it_had_done(ran: Any, number: signal.Signals) -> None:
+    put(ran, slow=SLOW)
+    with started(ran, "run", "slow.py") as until:
+        process = until("slow: running")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, (out, err)
+    assert "cancelled" in out
+    assert "assay run resume" in out
+    assert "Traceback" not in out + err
+    assert not any((ran.ws / ".assay" / "work").iterdir())
+    (told,) = [
+        r for r in ran.ok("run", "list", "--json", by="alice").json if r["source"] == "slow.py"
+    ]
+    assert told["state"] == "cancelled"
+    put(ran, slow=SLOW.replace("time.sleep(300)", "pass"))
+    resumed = ran.ok("run", "resume", told["run"], "--json", by="alice").json
+    assert states(resumed) == {"first": "done", "slow": "done"}
+
+
+@pytest.mark.slow
+def test_a_run_is_cancelled_from_another_terminal(ran: Any) -> None:
+    put(ran, slow=SLOW)
+    with started(ran, "run", "slow.py", "--json") as _, started(ran, "run", "slow.py") as until:
+        process = until("slow: running")
+        found = [
+            r["run"]
+            for r in ran.ok("run", "list", "--json", by="alice").json
+            if r["state"] == "running"
+        ]
+        assert found
+        assert "running" in ran.ok("run", "show", found[0], by="alice").out
+        assert ran("run", "resume", found[0], by="alice").code == 1
+        for run in found:
+            assert ran.ok("run", "cancel", run, "--json", by="alice").json["stopped"]
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    again = ran("run", "cancel", found[0], by="alice")
+    assert again.code == 1
+    assert "was stopped already" in again.err
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_is_told_apart_and_can_be_gone_on_with(ran: Any) -> None:
+    put(ran, slow=SLOW)
+    with started(ran, "run", "slow.py") as until:
+        until("slow: running").kill()
+    (told, _) = ran.ok("run", "list", "--json", by="alice").json
+    assert told["state"] == "interrupted"
+    shown = ran.ok("run", "show", by="alice").out
+    assert "It was killed" in shown
+    assert f"assay run resume {told['run']}" in shown
+    assert "was killed" in ran("run", "cancel", "latest", by="alice").err
+    ran.ok("recover", by="alice")
+    assert ran.ok("run", "list", "--json", by="alice").json[0]["state"] == "interrupted"
+    put(ran, slow=SLOW.replace("time.sleep(300)", "pass"))
+    assert ran.ok("run", "resume", "latest", "--json", by="alice").json["state"] == "done"
+
+
+# -- looking --------------------------------------------------------------------------------------
+
+
+def test_without_a_run_there_is_a_way_to_one(founded: Any) -> None:
+    assert "assay run FILE" in founded.ok("run", "list", by="alice").out
+    assert founded.ok("run", "list", "--json", by="alice").json == []
+    for args in (("run", "show"), ("why", "fit"), ("run", "resume", "latest")):
+        done = founded(*args, by="alice")
+        assert done.code == 1
+        assert "→" in done.err
+
+
+def test_a_run_is_shown_as_its_record_tells(ran: Any) -> None:
+    listed = ran.ok("run", "list", "--json", by="alice").json
+    assert [(r["state"], r["pipeline"], r["by"]) for r in listed] == [
+        ("done", "small:small", "alice")
+    ]
+    run = listed[0]["run"]
+    assert run in ran.ok("run", "list", by="alice").out
+    for named in (run, run[:13], run[-6:], "latest"):
+        shown = ran.ok("run", "show", named, by="alice").out
+        assert "it has not run before" in shown
+        assert "count=3, factor=1.0" in shown
+        assert "by alice" in shown
+    assert ran.ok("run", "show", "--json", by="alice").json["counts"] == {"done": 2}
+    one = ran.ok("run", "show", run, "--task", "total", by="alice").out
+    for said in ("key:", "provenance:", "code:helpers = sha256:", "argument:factor = 1.0"):
+        assert said in one
+    told = ran.ok("run", "show", "--task", "total", "--json", by="alice").json
+    assert told["tasks"][0]["components"]["seed"] == "0"
+
+
+def test_what_is_unknown_is_named_with_what_is_near(ran: Any) -> None:
+    done = ran("why", "totl", by="alice")
+    assert done.code == 1
+    assert "did you mean total?" in done.err
+    done = ran("run", "show", "--task", "zzz", by="alice")
+    assert done.code == 1
+    assert "its steps: load, total" in done.err
+    done = ran("run", "show", "ffffffff", by="alice")
+    assert done.code == 1
+    assert "assay run list" in done.err
+    assert ran("run", "show", "ffffffff", "--json", by="alice").json["error"] == "not_found.run"
+
+
+def test_the_log_of_a_step_from_the_cache_is_that_of_the_run_that_made_it(ran: Any) -> None:
+    ran.ok("run", "small.py", by="alice")
+    assert "adding 3 numbers" in ran.ok("run", "logs", "latest", "total", by="alice").out
+    done = ran.ok("run", "logs", "latest", "load", by="alice")
+    assert done.out == ""
+    assert "printed nothing" in done.err
+
+
+def test_a_step_from_the_cache_says_who_made_it_and_what_it_depends_on(ran: Any) -> None:
+    first = ran.ok("run", "list", "--json", by="alice").json[0]["run"]
+    ran.ok("run", "small.py", by="alice")
+    told = ran.ok("why", "total", by="alice").out
+    assert f"run {first} made it" in told
+    assert "all as in that run" in told
+    assert "code: helpers, small" in told
+    assert "factor=1.0" in told
+    found = ran.ok("why", "total", "--json", by="alice").json["tasks"][0]
+    assert found["changed"] == []
+    assert found["compared_with"] == first
+
+
+def test_what_is_not_stored_is_named_with_the_remedy(ran: Any) -> None:
+    put(ran, late=LATE, hidden="VALUE = 1\n")
+    done = ran.ok("run", "late.py", by="alice")
+    assert "not stored" in done.out
+    told = ran.ok("why", "late", by="alice").out
+    assert "it read hidden.py" in told
+    assert "at the top of the step's module" in told
+    again = ran.ok("run", "late.py", "--json", by="alice").json
+    assert states(again) == {"late": "done"}
+
+
+def test_two_runs_are_compared(ran: Any) -> None:
+    first = ran.ok("run", "list", "--json", by="alice").json[0]["run"]
+    put(ran, helpers=HELPERS.replace("value * factor", "value * factor + 1"))
+    second = ran.ok("run", "small.py", "--set", "count=4", "--json", by="alice").json["run"]
+    told = ran.ok("run", "diff", first, second, by="alice").out
+    assert "parameter count was 3, is 4" in told
+    assert "code of helpers changed" in told
+    found = ran.ok("run", "diff", first, second, "--json", by="alice").json
+    assert sorted(found["steps"]["outputs_changed"]) == ["load", "total"]
+    assert found["distributions"] == {}
+
+
+def test_a_run_that_is_done_is_not_gone_on_with(ran: Any) -> None:
+    done = ran("run", "resume", "latest", by="alice")
+    assert done.code == 1
+    assert "is done" in done.err
+    assert "assay run small.py" in done.err
+    done = ran("run", "cancel", "latest", by="alice")
+    assert done.code == 1
+    assert "is done" in done.err
+
+
+def test_json_is_one_document_whatever_comes_of_it(ran: Any) -> None:
+    put(ran, failing=FAILING)
+    for args in (("small.py",), ("failing.py",), ("nowhere.py",), ("small.py", "--set", "x=1")):
+        done = ran("run", *args, "--json", by="alice")
+        json.loads(done.out)
+        assert done.err == ""
