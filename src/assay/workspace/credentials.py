@@ -19,6 +19,7 @@ from assay.errors import Denied
 from assay.evidence.records import REQUEST_FORMAT
 from assay.evidence.signers import Signer
 from assay.evidence.state import State
+from assay.policy.engine import Request
 
 TOKEN_PREFIX = "assay_"  # noqa: S105 - the public prefix of every token, for secret scanners
 
@@ -30,6 +31,14 @@ class Authenticated(msgspec.Struct, frozen=True):
     mfa: bool
     proof: dict[str, Any]
     """What goes into the decision: the request's signature, or the token's id."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Who asked, what exactly, and how policy saw it."""
+
+    proven: Authenticated
+    asked: Request
+    request: dict[str, Any]
 
 
 class Credential(Protocol):

@@ -45,7 +45,7 @@ from assay.workspace.action import (
     check_project,
     from_params,
 )
-from assay.workspace.credentials import Authenticated, Credential
+from assay.workspace.credentials import Asked, Credential
 from assay.workspace.denials import Denials, denied, explain, no_role
 from assay.workspace.directory import Directory
 from assay.workspace.epoch import Epoch
@@ -144,7 +144,7 @@ class Workspace:
 
     def _decide(
         self, credential: Credential, action: Action, decision_id: str
-    ) -> tuple[_Who, Target, Decision]:
+    ) -> tuple[Asked, Target, Decision]:
         state = self.view.follow()
         engine = self.engine()
         issued = self.view.now()
@@ -171,7 +171,7 @@ class Workspace:
         asked = self._question(proven.actor, proven.mfa, action, target, issued)
         decision = engine.decide(asked)
         target.subjects = target.guarded(proven.actor)
-        return _Who(proven, asked, request), target, decision
+        return Asked(proven, asked, request), target, decision
 
     def _question(self, actor: str, mfa: bool, action: Action, target: Target, now: str) -> Request:
         return Request(
@@ -203,7 +203,7 @@ class Workspace:
 
     def _decision(
         self,
-        who: _Who,
+        who: Asked,
         action: Action,
         target: Target,
         decision: Decision,
@@ -237,7 +237,7 @@ class Workspace:
 
     def _write_denial(
         self,
-        who: _Who,
+        who: Asked,
         action: Action,
         target: Target,
         decision: Decision,
@@ -447,11 +447,3 @@ class Workspace:
     def close(self) -> None:
         """Keep the folded state for the next opening."""
         self.view.save_snapshot()
-
-
-class _Who(msgspec.Struct):
-    """Who asked, what exactly, and how policy saw it."""
-
-    proven: Authenticated
-    asked: Request
-    request: dict[str, Any]
