@@ -16,7 +16,10 @@ JSON: TypeAlias = Any
 Stage: TypeAlias = Literal["development", "staging", "production"]
 STAGES: tuple[Stage, ...] = ("development", "staging", "production")
 
-PROJECT_ROLES = ("data_scientist", "ml_engineer", "approver", "operator", "auditor", "service")
+PROJECT_ROLES = (
+    *("data_scientist", "ml_engineer", "pipeline", "approver", "operator", "auditor"),
+    "service",
+)
 """Roles are held per project: ``fraud/ml_engineer``."""
 WORKSPACE_ROLE = "admin"
 """The one role of the workspace itself: enrols people, grants roles, applies policy, turns keys."""

@@ -20,7 +20,7 @@ from assay.actions.administration import (
 )
 from assay.actions.assessment import AssessModel
 from assay.actions.backups import BackupRings
-from assay.actions.datasets import HoldDataset, ReadDataset
+from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn
 from assay.actions.models import ScanModel
 from assay.actions.people import (
     CreateToken,
@@ -32,6 +32,7 @@ from assay.actions.people import (
 )
 from assay.actions.reading import ExportEvidence, ReadEvidence
 from assay.actions.release import Approve, Hold, Promote, Revoke, Supersede
+from assay.actions.runs import ReadRun, RunPipeline
 from assay.actions.serving import Deploy, Kill, Query
 from assay.errors import AssayError, Denied
 from assay.policy.rules import ROLE
@@ -41,6 +42,7 @@ from assay.workspace.credentials import token_id_of
 PEOPLE = {
     "sam": "data_scientist",
     "eve": "ml_engineer",
+    "ci": "pipeline",
     "ann": "approver",
     "oli": "operator",
     "una": "auditor",
@@ -51,6 +53,7 @@ STRANGERS = ("bea", "bob")
 """An engineer and an approver of the other project."""
 
 MAKERS = {"data_scientist", "ml_engineer"}
+BUILDERS = {*MAKERS, "pipeline"}
 
 
 @dataclass(frozen=True)
@@ -104,21 +107,41 @@ TABLE: dict[str, Row] = {
         lambda town, project: dataset(town.repo, "new", project, file="test.csv"), MAKERS
     ),
     "read data": Row(
-        lambda _, project: ReadDataset(project=project, dataset="train", purpose="scoring"), MAKERS
+        lambda _, project: ReadDataset(project=project, dataset="train", purpose="scoring"),
+        BUILDERS,
+    ),
+    "train": Row(
+        lambda _, project: TrainOn(project=project, dataset="train", purpose="scoring"), BUILDERS
+    ),
+    "run a pipeline": Row(
+        lambda _, project: RunPipeline(
+            project=project,
+            source="credit.py",
+            pipeline="credit:train",
+            plan="sha256:" + "0" * 64,
+            parameters={},
+            environment="locked",
+            isolation="full",
+        ),
+        BUILDERS,
+    ),
+    "read a run": Row(
+        lambda _, project: ReadRun(project=project, run="latest"),
+        {*BUILDERS, "approver", "operator", "auditor"},
     ),
     "hold data": Row(
         lambda _, project: HoldDataset(project=project, dataset="train", reason="erasure"),
         {"approver"},
     ),
     "register a model": Row(
-        lambda town, project: model(town.repo, "new", project, test=""), MAKERS
+        lambda town, project: model(town.repo, "new", project, test=""), BUILDERS
     ),
-    "scan": Row(lambda _, project: ScanModel(**_version(project)), MAKERS),
+    "scan": Row(lambda _, project: ScanModel(**_version(project)), BUILDERS),
     "assess": Row(
         lambda _, project: AssessModel(
             **_version(project), data="test" if project == "alpha" else "other"
         ),
-        MAKERS,
+        BUILDERS,
     ),
     "approve": Row(lambda _, project: Approve(**_version(project)), {"approver"}),
     "promote to development": Row(_promote("development"), MAKERS),
@@ -156,7 +179,7 @@ TABLE: dict[str, Row] = {
     ),
     "read evidence": Row(
         lambda _, project: ReadEvidence(project=project),
-        {*MAKERS, "approver", "operator", "auditor"},
+        {*BUILDERS, "approver", "operator", "auditor"},
     ),
     "export evidence": Row(
         lambda _, project: ExportEvidence(**_version(project)), {*MAKERS, "approver", "auditor"}
@@ -171,6 +194,7 @@ def deployed(built: Town, tmp_path_factory: pytest.TempPathFactory) -> Town:
     with pytest.MonkeyPatch.context() as environment:
         town = copy_of(built, tmp_path_factory.mktemp("deployed") / "town", environment)
         town.deploy()
+        town.check_data()
         return town
 
 

@@ -37,9 +37,13 @@ OTHERS = [
     declare("scan.findings", "long", "scan", "findings", "higher"),
     declare("parity.disagreement", "decimal", "parity", "disagreement", "higher"),
     declare("parity.max_difference", "decimal", "parity", "max_difference", "higher"),
-    declare("provenance.level", "string", "model-version", "level", "", ("declared", "verified")),
+    declare(
+        *("provenance.level", "string", "model-version", "level", ""),
+        ("declared", "observed", "verified"),
+    ),
     declare("doctor.critical", "long", "doctor", "critical", "higher"),
     declare("doctor.issued", "datetime", "doctor", "@issued", "lower"),
+    declare("data.undeclared_personal", "long", "data-check", "undeclared_personal", "higher"),
 ]
 
 
@@ -80,9 +84,21 @@ FACTS: dict[str, Any] = {
     "provenance.level": "verified",
     "doctor.critical": 0,
     "doctor.issued": "2026-01-30T12:00:00Z",
+    "data.undeclared_personal": 0,
 }
+USE = {"purpose": "scoring", "ticket": "T-1"}
 PLAIN_CONTEXT: dict[str, dict[str, Any]] = {
-    "readData": {"purpose": "scoring", "ticket": "T-1"},
+    "readData": USE,
+    "examineData": USE,
+    "train": USE,
+    "runPipeline": {
+        "environment": "locked",
+        "isolation": "full",
+        "ports": [],
+        "variables": [],
+        "processes": False,
+        "executor": "local",
+    },
     "deploy": {"isolation": "full"},
     "destroyRing": {"ticket": "T-1"},
     **{
@@ -175,8 +191,9 @@ class Ask:
         if action in ("approve", "promote", "deploy"):
             asked["stage"] = cedar.stage(stage)
             asked["region"] = "local"
-            asked["facts"] = nested(FACTS if facts is None else facts)
             asked["approvals"] = {"by_others": approvals}
+        if action in ("approve", "promote", "deploy", "train"):
+            asked["facts"] = nested(FACTS if facts is None else facts)
         asked |= PLAIN_CONTEXT.get(action, {})
         if action == "destroyRing":
             asked["reason"] = "erasure"

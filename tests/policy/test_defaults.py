@@ -18,11 +18,16 @@ Ask = Callable[..., Request]
 ALLOWED = {
     "data_scientist": {
         *("registerDataset", "registerModel", "readEvidence", "readData", "assess"),
-        *("exportEvidence", "query"),
+        *("exportEvidence", "query", "runPipeline", "examineData", "train"),
     },
     "ml_engineer": {
         *("registerDataset", "registerModel", "readEvidence", "readData", "assess"),
         *("exportEvidence", "query", "promote", "deploy", "hold"),
+        *("runPipeline", "examineData", "train"),
+    },
+    "pipeline": {
+        *("runPipeline", "readData", "examineData", "train", "registerModel", "assess"),
+        "readEvidence",
     },
     "approver": {
         *("approve", "supersede", "revoke", "hold", "holdDataset", "readEvidence"),
@@ -46,7 +51,8 @@ ALLOWED = {
         ),
     },
 }
-"""For production; a data scientist may also promote to development."""
+"""For production; a data scientist may also promote to development, and whoever builds may make
+tokens for pipelines."""
 
 
 def roles(role: str, project: str = "fraud") -> tuple[str, ...]:
@@ -147,6 +153,12 @@ RELEASE: list[Fault] = [
         *("gate.provenance", "production", {"provenance.level": None}),
         {"settings": {"high_risk": True}},
     ),
+    ("gate.provenance", "production", {"provenance.level": None}, {}),
+    ("gate.provenance", "production", {"provenance.level": "hearsay"}, {}),
+    (
+        *("gate.provenance", "production", {"provenance.level": "observed"}),
+        {"settings": {"provenance_levels": ["verified"]}},
+    ),
     ("gate.workspace", "production", {"doctor.critical": 1}, {}),
     ("gate.workspace", "production", {"doctor.critical": None}, {}),
     ("gate.workspace", "production", {"doctor.issued": None}, {}),
@@ -215,7 +227,7 @@ def test_without_any_fact_every_gate_of_the_stage_is_listed_in_order(
     request = ask("promote", roles=roles("ml_engineer"), facts={}, approvals=0)
     assert [r.gate for r in engine.decide(request).reasons] == [
         *("gate.scan", "gate.parity", "gate.rows", "gate.skill", "gate.auc", "gate.gap"),
-        *("gate.privacy", "gate.workspace", "gate.approvals"),
+        *("gate.privacy", "gate.provenance", "gate.workspace", "gate.approvals"),
     ]
 
 
@@ -225,12 +237,43 @@ OTHERS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("approve", "approver", "gate.approve_revoked", {"resource": {"revoked": True}}),
     ("supersede", "approver", "gate.supersede_own", {"resource": {"author": "bob"}}),
     ("hold", "ml_engineer", "gate.unhold", {"context": {"holders": [{"__entity": {"type": "Assay::Actor", "id": "eve"}}]}}),  # noqa: E501
-    ("readData", "data_scientist", "data.purpose", {"context": {"purpose": "marketing"}}),
-    ("readData", "data_scientist", "data.purpose", {"context": {"purpose": ""}}),
-    ("readData", "data_scientist", "data.retention", {"resource": {"retain_until": "2026-01-31T12:00:00Z"}}),  # noqa: E501
-    ("readData", "data_scientist", "data.hold", {"resource": {"hold": True}}),
-    ("readData", "data_scientist", "data.special", {"resource": {"special": True}, "context": {"mfa": False}}),  # noqa: E501
-    ("readData", "data_scientist", "data.special", {"resource": {"special": True}, "context": {"ticket": ""}}),  # noqa: E501
+    *(
+        (action, role, gate, change)
+        for action in ("readData", "examineData", "train")
+        for role in ("data_scientist", "pipeline")
+        for gate, change in [
+            ("data.purpose", {"context": {"purpose": "marketing"}}),
+            ("data.purpose", {"context": {"purpose": ""}}),
+            ("data.retention", {"resource": {"retain_until": "2026-01-31T12:00:00Z"}}),
+            ("data.hold", {"resource": {"hold": True}}),
+            ("data.special", {"resource": {"special": True}, "context": {"mfa": False}}),
+            ("data.special", {"resource": {"special": True}, "context": {"ticket": ""}}),
+        ]
+    ),
+    ("train", "ml_engineer", "train.personal", {"facts": {}}),
+    ("train", "ml_engineer", "train.personal", {"facts": {"data.undeclared_personal": 1}}),
+    ("train", "ml_engineer", "train.personal", {"facts": {"data.undeclared_personal": -1}}),
+    *(
+        ("runPipeline", role, gate, change)
+        for role in ("data_scientist", "ml_engineer", "pipeline")
+        for gate, change in [
+            ("run.environment", {"context": {"environment": "altered"}}),
+            ("run.environment", {"context": {"environment": ""}}),
+            ("run.environment", {"context": {"environment": "Locked"}}),
+            ("run.isolation", {"context": {"isolation": "none"}}),
+            ("run.isolation", {"context": {"isolation": ""}}),
+            ("run.network", {"context": {"ports": [443]}}),
+            ("run.network", {"context": {"ports": [443, 80]}, "settings": {"step_ports": [443]}}),
+            ("run.variables", {"context": {"variables": ["HOME"]}}),
+            ("run.variables", {"context": {"variables": ["home"]}, "settings": {"step_variables": ["HOME"]}}),  # noqa: E501
+            ("run.processes", {"context": {"processes": True}}),
+            ("run.executor", {"context": {"executor": "cloud"}}),
+            ("run.executor", {"context": {"executor": "ray"}, "settings": {"executors": ["local"]}}),  # noqa: E501
+        ]
+    ),
+    ("createToken", "operator", "token.roles", {"context": {"roles": ["pipeline"]}}),
+    ("createToken", "operator", "token.roles", {"context": {"roles": []}}),
+    ("createToken", "operator", "token.roles", {"context": {"roles": ["approver"]}}),
     ("query", "ml_engineer", "endpoint.killed", {"resource": {"killed": True}}),
     ("query", "ml_engineer", "endpoint.revoked", {"resource": {"revoked": True}}),
     ("query", "ml_engineer", "endpoint.hold", {"resource": {"hold": True}}),

@@ -10,6 +10,7 @@ import pytest
 
 from assay.errors import AssayError, NotFound, Usage
 from assay.policy import bundle as bundles
+from assay.policy import settings
 from assay.policy.bundle import Bundle, build, check, write_defaults
 from assay.policy.engine import Engine
 
@@ -172,6 +173,19 @@ SETTINGS: list[tuple[str, str, str]] = [
     ('["local"]', "[3]", "not a list"),
     ('["local"]', '[""]', "not a list"),
     ("high_risk = false", "high_risk = 0", "neither true nor false"),
+    ("step_ports = []", "step_ports = [0]", "not a list of TCP ports"),
+    ("step_ports = []", "step_ports = [65536]", "not a list of TCP ports"),
+    ("step_ports = []", "step_ports = [true]", "not a list of TCP ports"),
+    ("step_ports = []", 'step_ports = ["443"]', "not a list of TCP ports"),
+    ("step_ports = []", "step_ports = 443", "not a list"),
+    ("step_ports = []", "", "step_ports missing"),
+    ("step_variables = []", 'step_variables = ["A=B"]', "not a list of names of environment"),
+    ("step_variables = []", 'step_variables = [""]', "not a list of names of environment"),
+    ("step_variables = []", "step_variables = [3]", "not a list of names of environment"),
+    ("step_processes = false", 'step_processes = "no"', "neither true nor false"),
+    ('executors = ["local", "ray"]', "executors = []", "at least one name"),
+    ('= ["declared", "observed", "verified"]', "= []", "at least one name"),
+    ('= ["declared", "observed", "verified"]', '= ["verified", "guessed"]', "has guessed"),
     ("\n[default]\n", "\n[defaults]\n", "no section"),
     ("# [projects.fraud]", "[projects.Fraud]", "Fraud"),
     ("# [projects.fraud]", "[projects.fraud]\nluck = 1", r"\[projects.fraud\]: 'luck'"),
@@ -188,6 +202,21 @@ def test_a_faulty_setting_is_refused(
         build(folder, declarations)
     assert "settings.toml" in caught.value.message or "project" in caught.value.message
     assert caught.value.remedy
+
+
+def test_a_project_may_grant_its_steps_what_others_may_not_use(
+    folder: Path, declarations: Declared
+) -> None:
+    own = (
+        "[projects.fraud]\nstep_ports = [443, 5432]\nstep_variables = ['TZ', '_X1']\n"
+        "step_processes = true\nexecutors = ['ray']\nprovenance_levels = ['verified']"
+    )
+    edit(folder, "settings.toml", "# [projects.fraud]", own)
+    limits = settings.limits(build(folder, declarations).settings, "fraud")
+    assert limits["step_ports"] == [443, 5432]
+    assert limits["step_variables"] == ["TZ", "_X1"]
+    assert (limits["step_processes"], limits["executors"]) == (True, ["ray"])
+    assert limits["provenance_levels"] == ["verified"]
 
 
 def test_a_project_has_its_own_limits(folder: Path, declarations: Declared) -> None:

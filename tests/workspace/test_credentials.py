@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from workspace.town import WORKSPACE, Town
+from workspace.town import WORKSPACE, Town, at_point
 
 from assay.actions.people import (
     CreateToken,
@@ -26,6 +26,7 @@ from assay.evidence.signers import MemorySigner
 from assay.evidence.state import State
 from assay.workspace import segments
 from assay.workspace.credentials import Authenticated, Person, Token, token_id_of
+from assay.workspace.opening import open_workspace
 from assay.workspace.segments import Segments
 
 READ = ReadEvidence(project="alpha")
@@ -185,6 +186,30 @@ def test_nobody_can_make_a_token_of_a_service_that_has_further_roles(town: Town)
     with pytest.raises(Usage) as caught:
         town.do("oli", CreateToken(project="alpha", actor="robot"))
     assert caught.value.code == "usage.token_roles"
+
+
+def test_only_who_builds_makes_a_token_for_a_pipeline(town: Town) -> None:
+    """An operator with a token of continuous integration could read data."""
+    making = CreateToken(project="alpha", actor=town.ids["ci"])
+    assert town.refused("oli", making) == ["token.roles"]
+    for name in ("ann", "una", "ci"):
+        assert town.refused(name, making) == ["role", "token.roles"]
+    for name in ("sam", "eve"):
+        town.tokens["ci"] = town.do(name, making)["secret"]
+        town.do("ci", READ)
+    for name in ("sam", "eve"):
+        ask = CreateToken(project="alpha", actor=town.ids["web"])
+        assert town.refused(name, ask) == ["role"]
+
+
+def test_a_service_that_gets_a_role_meanwhile_gets_no_token_for_it(town: Town) -> None:
+    role = ManageRole(project=WORKSPACE, actor=town.ids["web"], role="alpha/pipeline", granted=True)
+
+    def grant() -> None:
+        open_workspace(town.repo, clock=town.clock).perform(town.who("ada"), role)
+
+    with at_point("door.decided", grant), pytest.raises(Conflict):
+        town.do("oli", CreateToken(project="alpha", actor=town.ids["web"]))
 
 
 def test_a_token_in_the_name_of_a_person_is_refused_even_if_the_ledger_has_one(town: Town) -> None:

@@ -52,7 +52,8 @@ ROLES = {
     "bea": "beta/ml_engineer",
     "bob": "beta/approver",
 }
-"""Who lives here, besides Ada, the administrator, and a service in each project."""
+"""Who lives here, besides Ada, the administrator, a service in each project, and the continuous
+integration of alpha."""
 
 
 class Killed(BaseException):
@@ -165,8 +166,23 @@ class Town:
     def workspace_key(self) -> FileSigner:
         return FileSigner.load(self.root / "keys" / "workspace.pem")
 
+    def check_data(self, dataset: str = "train", *, undeclared: int = 0) -> int:
+        """Write down what a check of a dataset of alpha for personal data found."""
+        content = self.ws.view.dataset("alpha", dataset).content
+        told = {"undeclared_personal": undeclared}
+        made = self.statement(
+            "data-check", told, "alpha", about=content, producer="assay.data.check/1"
+        )
+        return self.slip_in(made, self.workspace_key)
+
     def statement(
-        self, kind: str, predicate: dict[str, Any], project: str, *, about: str = "thing"
+        self,
+        kind: str,
+        predicate: dict[str, Any],
+        project: str,
+        *,
+        about: str = "thing",
+        producer: str = "assay.door/1",
     ) -> Statement:
         """A statement made by hand."""
         plain = about.startswith("sha256:")
@@ -176,7 +192,7 @@ class Town:
             predicate_type=predicate_type(kind),
             predicate=predicate,
             project=project,
-            producer="assay.door/1",
+            producer=producer,
             clock=self.clock,
         )
 
@@ -321,7 +337,7 @@ def build(base: Path, environment: pytest.MonkeyPatch) -> Town:
     founding = Founding("alpha", "ada", people["ada"], "personal-key", development=True)
     ws = create_workspace(repo, founding, clock=clock)
     (ada,) = ws.view.follow().actors
-    ids = {"ada": ada, **{name: f"id-{name}" for name in (*ROLES, "web", "beta-web")}}
+    ids = {"ada": ada, **{name: f"id-{name}" for name in (*ROLES, "web", "beta-web", "ci")}}
     town = Town(base, people, ids, {}, clock, [ws])
     for name in ROLES:
         town.do("ada", enrolment(ids[name], people[name], label=name))
@@ -334,10 +350,12 @@ def build(base: Path, environment: pytest.MonkeyPatch) -> Town:
     for name, role in ROLES.items():
         granting = ManageRole(project=WORKSPACE, actor=ids[name], role=role, granted=True)
         town.do("ada", granting)
-    for service, project in (("web", "alpha"), ("beta-web", "beta")):
-        role = f"{project}/service"
+    services = {"web": "alpha/service", "beta-web": "beta/service", "ci": "alpha/pipeline"}
+    for service, role in services.items():
         town.do("ada", enrolment(ids[service], None, role, label=service, kind="service"))
-    town.tokens["web"] = town.do("oli", CreateToken(project="alpha", actor=ids["web"]))["secret"]
+    for maker, service in (("oli", "web"), ("eve", "ci")):
+        made = town.do(maker, CreateToken(project="alpha", actor=ids[service]))
+        town.tokens[service] = made["secret"]
 
     train = numbers(600, 1)
     write_table(repo / "train.csv", train)

@@ -7,6 +7,10 @@ from typing import Any
 from assay.evidence.facts import ISSUED
 from assay.evidence.statement import predicate_type
 
+PROVENANCE = ("declared", "observed", "verified")
+"""How it is known how a model was made, worst first: somebody says so; a runner of this workspace
+saw it; an independent builder signed it."""
+
 
 def _fact(
     name: str, kind: str, type_: str, path: str, worse: str, description: str, remedy: str
@@ -17,7 +21,7 @@ def _fact(
         "predicate_type": predicate_type(kind),
         "path": path,
         "worse": worse,
-        "order": ["declared", "verified"] if name == "provenance.level" else [],
+        "order": list(PROVENANCE) if name == "provenance.level" else [],
         "description": description,
         "remedy": remedy,
         "seconds": 5,
@@ -53,8 +57,18 @@ DECLARATIONS: list[dict[str, Any]] = [
         "string",
         "details.provenance",
         "",
-        "Whether its origin was declared by somebody or verified by a builder's signature.",
+        "Whether how it was made was declared, observed by a runner of this workspace, or verified "
+        "by a builder's signature.",
         _SHOW,
+    ),
+    _fact(
+        "data.undeclared_personal",
+        "data-check",
+        "long",
+        "undeclared_personal",
+        "higher",
+        "Columns that seem to hold personal data, and that nobody declared.",
+        "assay data check {data} --project {project}",
     ),
     _fact(
         "doctor.critical",

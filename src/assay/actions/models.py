@@ -11,10 +11,11 @@ import msgspec
 from assay.actions.material import MODEL_LIMIT, columns_of, models_ring, private_copy, read_frame
 from assay.actions.people import project_target
 from assay.actions.release import version_target
-from assay.errors import AssayError, Usage
+from assay.errors import AssayError, Usage, Verification
 from assay.formats import convert, parity, scoring
 from assay.formats.detect import Detected, detect
 from assay.formats.onnx_io import read_model
+from assay.govern import origin
 from assay.isolation.limits import GIB, Level, Limits
 from assay.isolation.run import run
 from assay.supply import scan
@@ -36,7 +37,8 @@ _MISTAKES = frozenset({"usage.convert.columns", "usage.convert.sample", "usage.m
 class RegisterModel(Action, frozen=True, kw_only=True):
     """Take in a trained model: seal it, scan it, turn it into ONNX in confinement, compare the two.
 
-    Its provenance is *declared*: who registered it says where it comes from.
+    Its provenance is *declared*: who registered it says where it comes from.  With `run` it is
+    *observed*: the runner of that pipeline run saw a step make these very bytes.
     """
 
     name: ClassVar[str] = "registerModel"
@@ -56,6 +58,8 @@ class RegisterModel(Action, frozen=True, kw_only=True):
     leave_out: tuple[str, ...] = ()
     """Columns of the dataset that are no features."""
     description: str = ""
+    run: str = ""
+    """The pipeline run (the id of its decision) that made it."""
 
     def target(self, view: View) -> Target:
         check_name(self.model, what="model name")
@@ -105,7 +109,7 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             "sensitive": list(self.sensitive),
             "leave_out": [c for c in (self.label, *self.leave_out) if c],
             "description": self.description,
-            "provenance": "declared",
+            **self._origin(doing.view, artifact),
         }
         with private_copy(doing, artifact, details) as copy:
             found = detect(copy)
@@ -138,6 +142,27 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             )
         value = {**predicate, "model": self.model, "scan": scanned, "parity": made.parity}
         return Outcome(value, statements)
+
+    def _origin(self, view: View, artifact: Digest) -> dict[str, str]:
+        """How it is known how it was made."""
+        if not self.run:
+            return {"provenance": "declared"}
+        made = origin.observed(
+            view.evidence(self.project, artifact),
+            artifact,
+            project=self.project,
+            run=self.run,
+            key_kinds=view.state.key_kinds(),
+            superseded=view.state.superseded_in(self.project),
+        )
+        if made is None:
+            raise Verification(
+                f"nothing on the ledger says that run {self.run[:60]} made these bytes "
+                f"({artifact})",
+                remedy="register what the run gave, unaltered; or name no run, as declared",
+                code="model.run",
+            )
+        return {"provenance": "observed", "run": self.run, "build": made.envelope_digest}
 
     def _trained_on(self, view: View) -> str:
         return view.dataset(self.project, self.train).content if self.train else ""

@@ -14,6 +14,8 @@ from assay.actions.release import Promote
 from assay.evidence import notes
 from assay.evidence.facts import Evidence
 from assay.evidence.state import VersionState, kind_of, workspace_digest
+from assay.evidence.statement import SLSA_PROVENANCE
+from assay.govern import origin
 from assay.govern.passport import Claim, Gate, Passport, approval_level
 from assay.workspace.credentials import Credential
 from assay.workspace.door import Workspace
@@ -52,7 +54,8 @@ def build(
     names = workspace.directory
     approvals = view.approvals(found, stage)
     level = approval_level(approvals)
-    proven = _proven(view, project, f"{found.name}@{found.version}", evidence)
+    build = str(found.details.get("build", ""))
+    proven = _proven(view, project, f"{found.name}@{found.version}", evidence, build)
     checkpoint = view.checkpoint
     return Passport(
         name=found.name,
@@ -83,7 +86,9 @@ def build(
     )
 
 
-def _proven(view: View, project: str, ref: str, evidence: list[Evidence]) -> list[Claim]:
+def _proven(
+    view: View, project: str, ref: str, evidence: list[Evidence], build: str
+) -> list[Claim]:
     trusted = {
         (producer.producer, kind)
         for producer in view.policy.producers
@@ -96,11 +101,14 @@ def _proven(view: View, project: str, ref: str, evidence: list[Evidence]) -> lis
     for item in evidence:
         kind = kind_of(item.statement)
         counts = (item.producer, item.statement.predicateType) in trusted
+        built = kind == SLSA_PROVENANCE
+        if built and item.envelope_digest != build:
+            continue  # Of the same bytes, and not what this version refers to.
         if kind in _PASSING or not counts or (kind == "doctor" and item.index != examined):
             continue
         note = " (superseded: it no longer counts)" if item.envelope_digest in superseded else ""
         named = [subject.name.removesuffix(".onnx") for subject in item.statement.subject]
-        if kind != "doctor" and ref not in named:
+        if kind != "doctor" and not built and ref not in named:
             note = f" (of the same bytes as {named[0]}){note}"
         source = _source(item.index, item.envelope_digest)
         for title, text in sentences(kind, item.statement.predicate):
@@ -118,8 +126,9 @@ def _declared(view: View, found: VersionState, author: str) -> list[Claim]:
     claims = [Claim("Purpose", str(details["purpose"]), by)]
     if details.get("description"):
         claims.append(Claim("Description", str(details["description"]), by))
-    origin = "nobody but who registered it says how it was made"
-    claims.append(Claim("Origin of the model", origin, by))
+    if details.get("provenance") != "observed":
+        told = "nobody but who registered it says how it was made"
+        claims.append(Claim("Origin of the model", told, by))
     for role, name in (("Training data", details["dataset"]), ("Test data", details.get("test"))):
         dataset = view.state.datasets.get(f"{found.project}/{name}") if name else None
         if dataset is None:
@@ -276,6 +285,10 @@ def _version(p: dict[str, Any]) -> list[tuple[str, str]]:
     return [("Registration", f"{p['name']}@{p['version']} is exactly the bytes {p['artifact']}")]
 
 
+def _built(p: dict[str, Any]) -> list[tuple[str, str]]:
+    return [("How it was made", origin.in_words(p))]
+
+
 def _doctor(p: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         (
@@ -293,6 +306,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "scan": _scan,
     "model-version": _version,
     "doctor": _doctor,
+    SLSA_PROVENANCE: _built,
 }
 
 

@@ -21,6 +21,8 @@ from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.credentials import TOKEN_PREFIX
 from assay.workspace.view import View
 
+TOKEN_ROLES = ("service", "pipeline")
+"""The roles that a token may act in."""
 LEVELS = ("development-key", "personal-key", "oidc")
 
 
@@ -232,17 +234,21 @@ class CreateToken(Action, frozen=True, kw_only=True):
                 remedy="enrol a service: assay actor enrol NAME --kind service",
                 code="token_person",
             )
-        more = [r for r in view.state.roles_of(self.actor) if r != f"{self.project}/service"]
+        roles = view.state.roles_of(self.actor)
+        more = [r for r in roles if r not in (f"{self.project}/{role}" for role in TOKEN_ROLES)]
         if more:
             # Whoever makes the token holds it: it must not be a way to roles one does not have.
             raise Usage(
                 f"a token for this service would act as {', '.join(more)}",
-                remedy="make tokens for services whose only role is service",
+                remedy="make tokens for services whose only role is service or pipeline",
                 code="token_roles",
             )
         if not 1 <= self.days <= 366:
             raise Usage(f"a token cannot last {self.days} days", remedy="1 to 366", code="days")
-        return project_target(view, self.project, {})
+        beyond = sorted({role.rpartition("/")[2] for role in roles} - {"service"})
+        # Policy sees to it that who makes such a token could do without it what it is for.
+        context = {"roles": beyond} if beyond else {}
+        return project_target(view, self.project, context, f"actor:{self.actor}")
 
     def apply(self, doing: Doing) -> Outcome:
         token_id = ids.new_id()

@@ -14,8 +14,9 @@ from assay.errors import NotFound
 from assay.evidence import envelope as dsse
 from assay.evidence import trust
 from assay.evidence.state import WORKSPACE, VersionState, kind_of, workspace_digest
-from assay.evidence.statement import Statement
+from assay.evidence.statement import SLSA_PROVENANCE, Statement
 from assay.govern import bundle as bundles
+from assay.govern import origin
 from assay.policy.bundle import Bundle
 from assay.policy.replay import replay
 from assay.store import Store
@@ -118,7 +119,7 @@ class _Chosen:
         while waiting:
             statement = statements[waiting.pop()]
             kind = kind_of(statement)
-            needed = [decisions.get(str(statement.predicate.get("decision", "")))]
+            needed = [decisions.get(_decided_by(statement))]
             if kind == "decision":
                 needed.append(outcomes.get(statement.header.id))
                 self.actors.add(statement.predicate["actor"])
@@ -185,6 +186,14 @@ class _Chosen:
             known = predicate.get("actor") in self.actors
             return known and str(predicate.get("role")).startswith(here)
         return False
+
+
+def _decided_by(statement: Statement) -> str:
+    """The id of the decision that allowed a statement; empty where it names none."""
+    told = statement.predicate
+    # What a pipeline's runner saw was decided when the run began.
+    run = origin.run_of(told) if statement.predicateType == SLSA_PROVENANCE else ""
+    return str(told.get("decision", run))
 
 
 def decision_of(view: View, project: str, decision: str) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def _print(report: Report, path: Path) -> None:
     if report.revoked:
         state = "[red]revoked[/]"
     say(f"  state: {state}")
+    say(f"  how it was made: {escape(report.origin)}")
     age = _age(report.age_seconds)
     say(f"  as of checkpoint {report.checkpoint_size}, {escape(report.checkpoint_time)}, {age} old")
     for check in report.checks:

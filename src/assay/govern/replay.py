@@ -225,7 +225,9 @@ def _same_entities(
         format=str(found.details.get("format", "unknown")),
         servable=found.served is not None,
     )
-    project = cedar.project_entity(found.project, **limits(policy.settings, found.project))
+    project = cedar.project_entity(
+        found.project, roles=policy.roles, **limits(policy.settings, found.project)
+    )
     for expected in (version, project):
         if expected not in request.entities:
             _wrong(where, "policy was shown another version or project than the ledger has")

@@ -9,7 +9,8 @@ In this order, so that what is wrong is named as closely as possible:
 5. every change of state: entitled by an allowed decision in the bundle;
 6. every decision, denials too: that who asked signed this very request, or had a token;
 7. every promotion and deployment: asked again (see `replay`), and done as it was decided;
-8. the exporter's signature over the whole file.
+8. the exporter's signature over the whole file;
+9. where the version is said to be *observed*: what the runner of the pipeline saw, of these bytes.
 
 A bundle proves what happened *as of its checkpoint*.  That nothing happened since, or that a
 statement was not left out, only the ledger itself can tell: `Report.limits` says so.
@@ -34,7 +35,8 @@ from assay.evidence.facts import Evidence
 from assay.evidence.ledger import leaf_bytes
 from assay.evidence.notes import Checkpoint
 from assay.evidence.requests import BY_KEY, BY_TOKEN
-from assay.evidence.state import State
+from assay.evidence.state import State, VersionState
+from assay.govern import origin
 from assay.govern.bundle import Bundle, BundleLeaf, read
 from assay.govern.replay import (
     Policy,
@@ -73,6 +75,8 @@ class Report(msgspec.Struct, frozen=True):
     revoked: bool
     held: bool
     stage: str
+    origin: str
+    """How it is known how it was made."""
     decisions: list[Replayed]
     limits: tuple[str, ...]
     leaves: list[Evidence]
@@ -247,6 +251,7 @@ def _report(
         revoked=version.revoked,
         held=version.hold,
         stage=version.stage,
+        origin=_origin(version, folded, leaves),
         decisions=decisions,
         limits=LIMITS
         if pinned
@@ -257,3 +262,38 @@ def _report(
         leaves=leaves,
         names=bundle.body.names,
     )
+
+
+def _origin(version: VersionState, folded: State, leaves: list[Evidence]) -> str:
+    """What stands behind the provenance of a version; raises `Verification` for less than it says.
+
+    Whether an approver set the runner's word aside since is not asked: it was said, and counted.
+    """
+    level = version.details.get("provenance", "declared")
+    if level == "declared":
+        return "declared: whoever registered it says how it was made, and nobody else"
+    run = str(version.details.get("run"))
+    made = origin.observed(
+        (
+            msgspec.structs.replace(leaf, keyids=folded.counting(leaf.keyids, leaf.index))
+            for leaf in leaves
+            if leaf.envelope_digest == version.details.get("build")
+        ),
+        version.artifact,
+        project=version.project,
+        run=run,
+        key_kinds=folded.key_kinds(),
+    )
+    asked = any(
+        leaf.statement.predicate["action"] == "runPipeline" and leaf.statement.predicate["allowed"]
+        for leaf in leaves
+        if is_decision(leaf) and leaf.statement.header.id == run
+    )
+    if level != "observed" or made is None or not asked:
+        raise Verification(
+            f"{version.name}@{version.version} is said to be {str(level)[:40]}, and nothing in the "
+            "bundle shows that",
+            remedy="do not rely on how it is said to have been made",
+            code="bundle.origin",
+        )
+    return _complete(made, lambda: origin.in_words(made.statement.predicate))

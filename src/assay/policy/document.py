@@ -8,7 +8,8 @@ import msgspec
 
 from assay import canonical
 from assay.errors import Corrupt
-from assay.types import Digest
+from assay.policy.schema import fields_of
+from assay.types import PROJECT_ROLES, Digest
 
 FORMAT = "assay/policy-bundle/v1"
 
@@ -49,6 +50,12 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             return msgspec.convert(document, Bundle)
         except msgspec.ValidationError as error:
             raise Corrupt(f"policy bundle: {error}", code="policy.bundle") from error
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of a project that its schema knows: a bundle of an older version has fewer."""
+        known = fields_of(self.schema, "Roles")
+        return tuple(role for role in PROJECT_ROLES if role in known)
 
     @property
     def digest(self) -> Digest:

@@ -19,7 +19,7 @@ from assay.policy import rules as policies
 from assay.policy import settings
 from assay.policy.document import Bundle
 from assay.policy.rules import ERROR, ROLE, Rule
-from assay.policy.schema import ACTIONS, Producer, read_declarations
+from assay.policy.schema import ACTIONS, Producer, fields_of, read_declarations
 from assay.policy.text import check_schema
 from assay.policy.vocabulary import ADMIN, NAMESPACE, parse_uid, project_of
 from assay.types import PROJECT_ROLES, Digest
@@ -58,7 +58,8 @@ class Reason(msgspec.Struct, frozen=True):
     seconds: int = 0
     """About how long the remedy takes."""
     measured: dict[str, str] = {}
-    """What the gate looked at: each fact with its value or ``missing``, and the project's limit."""
+    """What the gate looked at: each fact with its value or ``missing``, what was asked for, and the
+    project's limit."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -88,7 +89,7 @@ def compile_bundle(bundle: Bundle) -> Compiled:
     """Parse and validate a bundle; raises `Usage` naming the file and what is wrong in it."""
     declared = {item.name: item for item in read_declarations(bundle.declarations)}
     read_producers(bundle.producers)
-    settings.check(bundle.settings)
+    settings.check(bundle.settings, needed=fields_of(bundle.schema, "Project"))
     found = policies.read(bundle.policies)
     for rule in found:
         if missing := policies.undeclared(rule, declared):
@@ -225,6 +226,7 @@ class Engine:
         measured = {name: _fact(facts, name) for name in rule.facts}
         if "by_others" in rule.attributes:
             measured["approvals"] = str(context.get("approvals", {}).get("by_others", 0))
+        measured |= {name: _plain(context[name]) for name in rule.asked if name in context}
         for name in settings.DEFAULTS:
             if name in rule.attributes and name in project.get("attrs", {}):
                 measured[name] = _plain(project["attrs"][name])
@@ -292,7 +294,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return str(cast(dict[str, Any], value).get("__extn", {}).get("arg", value))
     if isinstance(value, list):
-        return ", ".join(sorted(map(str, cast(list[Any], value))))
+        return ", ".join(sorted(map(str, cast(list[Any], value)))) or "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -23,6 +23,8 @@ ROLE, ERROR = "role", "engine.error"
 """The gates of the engine itself: nobody permitted it; it could not be evaluated."""
 
 _ID = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")
+_TOLD = frozenset({"facts", "approvals", "stage", "now", "mfa", "reason", "ticket", "holders"})
+"""What of a context is not worth repeating: who asks knows it, or it is shown in another way."""
 _ANNOTATIONS = {
     "permit": {"id", "advice"},
     "forbid": {"id", "advice", "control", "remedy", "seconds"},
@@ -45,6 +47,8 @@ class Rule(msgspec.Struct, frozen=True):
     seconds: int
     facts: tuple[str, ...]
     """The facts it reads, by their dotted names."""
+    asked: tuple[str, ...]
+    """What of the question itself it looks at: ``region``, ``ports``, ``executor``."""
     attributes: frozenset[str]
     """The names of all attributes it reads, whatever of."""
     roles: tuple[str, ...]
@@ -183,6 +187,7 @@ def _rule(file: str, number: int, source: dict[str, Any]) -> Rule:
         remedy=notes.get("remedy") or "",
         seconds=int(seconds),
         facts=_facts(chains),
+        asked=tuple(sorted({c[1] for c in chains if c[0] == "context" and c[1:]} - _TOLD)),
         attributes=frozenset(name for chain in chains for name in chain[1:]),
         roles=_roles(source["principal"], chains),
         source=source,

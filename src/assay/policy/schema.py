@@ -145,13 +145,23 @@ def _record(tree: dict[str, Any], indent: str) -> str:
     return "{\n" + "".join(lines) + indent + "}"
 
 
+def fields_of(schema: str, record: str) -> frozenset[str]:
+    """The attributes of ``Roles`` or ``Project`` in a bundle's schema, which may be of an older
+    version of assay: what that does not know, Cedar would refuse."""
+    found = re.search(rf"(?:type|entity) {record}\b[^{{;]*\{{(.*?)\}};", schema, re.DOTALL)
+    return frozenset(re.findall(r"^\s*(\w+)\??:", found[1], re.MULTILINE) if found else ())
+
+
 # -- what the base schema says about actions ------------------------------------------------------
 
 _WORKSPACE = (
     *("enrolActor", "manageRole", "disableActor", "eraseActor", "createProject", "applyPolicy"),
     *("examine", "maintain", "revokeKey", "rotateKey"),
 )
-_PROJECT = ("registerDataset", "registerModel", "createToken", "revokeToken", "readEvidence")
+_PROJECT = (
+    *("registerDataset", "registerModel", "runPipeline", "createToken", "revokeToken"),
+    "readEvidence",
+)
 _MODEL_VERSION = (
     *("assess", "exportEvidence", "approve", "promote", "deploy"),
     *("revoke", "hold", "supersede"),
@@ -160,15 +170,18 @@ _MODEL_VERSION = (
 ACTIONS: dict[str, str] = {
     **dict.fromkeys(_WORKSPACE, "Workspace"),
     **dict.fromkeys(_PROJECT, "Project"),
-    **dict.fromkeys(("readData", "holdDataset"), "Dataset"),
+    **dict.fromkeys(("readData", "examineData", "train", "holdDataset"), "Dataset"),
     **dict.fromkeys(_MODEL_VERSION, "ModelVersion"),
     **dict.fromkeys(("query", "kill"), "Endpoint"),
     **dict.fromkeys(("manageKeys", "destroyRing"), "KeyRing"),
 }
 """Every action and the type of what it acts on.  A test holds this to the base schema."""
 
-WITH_FACTS = frozenset({"approve", "promote", "deploy"})
-"""The actions whose context carries facts and approvals."""
+WITH_FACTS = frozenset({"approve", "promote", "deploy", "train"})
+"""The actions whose context carries facts."""
+
+WITH_APPROVALS = frozenset({"approve", "promote", "deploy"})
+"""Those whose context carries stage, region and approvals too."""
 
 WITH_REASON = frozenset(
     {"revoke", "hold", "supersede", "kill", "revokeKey", "rotateKey", "holdDataset", "manageKeys"}

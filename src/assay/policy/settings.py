@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from assay.errors import Usage
@@ -21,17 +21,31 @@ DEFAULTS: dict[str, Any] = {
     "min_approvers": 2,
     "regions": ["local"],
     "isolation_levels": ["full", "process"],
+    "provenance_levels": ["declared", "observed", "verified"],
     "high_risk": False,
+    "step_ports": [],
+    "step_variables": [],
+    "step_processes": False,
+    "executors": ["local", "ray"],
 }
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
-def check(settings: Mapping[str, Any], where: str = "settings.toml") -> None:
-    """``{"default": {every limit}, "projects": {name: {some limits}}}``; else `Usage`."""
+def check(
+    settings: Mapping[str, Any],
+    where: str = "settings.toml",
+    *,
+    needed: Collection[str] = tuple(DEFAULTS),
+) -> None:
+    """``{"default": {every limit}, "projects": {name: {some limits}}}``; else `Usage`.
+
+    `needed` are those of the bundle's own schema: an older bundle knows fewer.
+    """
     if unknown := settings.keys() - {"default", "projects"}:
         raise _wrong(where, f"{min(unknown)!r} is no section", "use [default] and [projects.NAME]")
     default = _table(settings.get("default", {}), f"{where}: [default]")
     _check_table(default, f"{where}: [default]")
-    if missing := [name for name in DEFAULTS if name not in default]:
+    if missing := [name for name in DEFAULTS if name in needed and name not in default]:
         raise _wrong(
             f"{where}: [default]",
             f"{', '.join(missing)} missing",
@@ -74,8 +88,16 @@ def _fault(name: str, value: Any) -> str:
         return f"is not a {words[kind]}" if kind is not bool else "is neither true nor false"
     if kind is int and not 0 <= value <= 1 << 53:
         return "is out of range"
+    if name == "step_ports":
+        ports = all(type(v) is int and 0 < v < 1 << 16 for v in value)
+        return "" if ports else "is not a list of TCP ports, 1 to 65535"
+    if name == "step_variables":
+        fine = all(isinstance(v, str) and _VARIABLE.fullmatch(v) for v in value)
+        return "" if fine else "is not a list of names of environment variables"
     if kind is list and not (value and all(isinstance(v, str) and v for v in value)):
         return "is not a list of at least one name"
+    if name == "provenance_levels" and (unknown := set(value) - set(DEFAULTS[name])):
+        return f"has {min(unknown)}, which is none of {', '.join(DEFAULTS[name])}"
     return ""
 
 

@@ -17,6 +17,7 @@ from assay.policy.document import Bundle
 from assay.policy.engine import Decision, Engine, Request
 from assay.policy.schema import (
     ACTIONS,
+    WITH_APPROVALS,
     WITH_FACTS,
     WITH_REASON,
     Declaration,
@@ -221,9 +222,10 @@ def build_request(
     context: dict[str, Any] = {"now": vocabulary.datetime(table.now), "mfa": True}
     if action in WITH_FACTS:
         facts = {k: v for k, v in {**table.facts, **case.facts}.items() if k not in case.without}
+        context["facts"] = nest(facts, declarations)
+    if action in WITH_APPROVALS:
         context["stage"] = vocabulary.stage(case.stage)
         context["region"] = {**limits, **table.settings}["regions"][0]
-        context["facts"] = nest(facts, declarations)
         context["approvals"] = {"by_others": case.approvals}
     if action in WITH_REASON:
         context["reason"] = "tested"
@@ -237,8 +239,19 @@ def build_request(
     )
 
 
+_USE = {"purpose": "testing", "ticket": "T-1"}
 _CONTEXT: dict[str, dict[str, Any]] = {
-    "readData": {"purpose": "testing", "ticket": "T-1"},
+    "readData": _USE,
+    "examineData": _USE,
+    "train": _USE,
+    "runPipeline": {
+        "environment": "locked",
+        "isolation": "full",
+        "ports": [],
+        "variables": [],
+        "processes": False,
+        "executor": "local",
+    },
     "deploy": {"isolation": "full"},
     "destroyRing": {"ticket": "T-1"},
 }

@@ -180,13 +180,18 @@ def project_uid(project: str) -> str:
     return uid("Project", project)
 
 
-def project_entity(project: str, **settings: Any) -> Entity:
-    """A project with its roles and its limits (the settings of the policy bundle)."""
+def project_entity(
+    project: str, *, roles: Sequence[str] = PROJECT_ROLES, **settings: Any
+) -> Entity:
+    """A project with its roles and its limits (the settings of the policy bundle).
+
+    `roles` are those that the bundle knows: see `Bundle.roles`.
+    """
     attrs: dict[str, Any] = {
         name: {"__extn": {"fn": "decimal", "arg": value}} if name in DECIMAL_SETTINGS else value
         for name, value in settings.items()
     }
-    attrs["roles"] = {role: _reference("Role", f"{project}/{role}") for role in PROJECT_ROLES}
+    attrs["roles"] = {role: _reference("Role", f"{project}/{role}") for role in roles}
     return _entity("Project", project, attrs)
 
 

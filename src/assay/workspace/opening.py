@@ -391,6 +391,7 @@ def policy_facts(bundle: Bundle) -> PolicyFacts:
         [msgspec.convert(declared, FactDeclaration) for declared in bundle.declarations],
         [msgspec.convert(producer, TrustedProducer) for producer in bundle.producers],
         dict(bundle.settings),
+        bundle.roles,
     )
 
 

@@ -25,7 +25,7 @@ from assay.evidence.notes import Checkpoint
 from assay.evidence.state import DatasetState, State, VersionState
 from assay.policy import vocabulary as cedar
 from assay.policy.settings import limits
-from assay.types import Digest
+from assay.types import PROJECT_ROLES, Digest
 from assay.workspace.layout import Layout
 from assay.workspace.memo import Memo
 
@@ -49,6 +49,7 @@ class PolicyFacts(msgspec.Struct):
     declarations: list[FactDeclaration]
     producers: list[TrustedProducer]
     settings: dict[str, Any]
+    roles: tuple[str, ...] = PROJECT_ROLES
 
 
 class View:
@@ -256,7 +257,7 @@ class View:
                 remedy=f"projects: {', '.join(sorted(self.state.projects))}",
                 code="project",
             )
-        return cedar.project_entity(project, **self.settings(project))
+        return cedar.project_entity(project, roles=self.policy.roles, **self.settings(project))
 
     def changed(self, revisions: dict[str, int]) -> None:
         """Raise `Conflict` when one of the subjects moved since `revisions` was taken."""
