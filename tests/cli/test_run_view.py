@@ -382,11 +382,24 @@ def test_a_difference_is_told_in_words(capsys: Any) -> None:
         "installed numpy was 2.0 sha256:aa, is 2.0 sha256:bb",
         "installed polars is new: 1.0",
         "fit: input rows changed",
-        "gone only in the first",
-        "added only in the second",
+        "gone: only in the first",
+        "added: only in the second",
         "1 step gave something else, 1 step the same",
     ):
         assert said in told, told
+
+
+def test_what_differs_in_many_tasks_of_a_mapped_step_is_said_once(capsys: Any) -> None:
+    def fits(count: int, what: str) -> RunRecord:
+        base = {"step": "credit:fit", "input:rows": what}
+        return record(task(f"fit[{n}]", components=base) for n in range(count))
+
+    one, other = fits(3, "a"), fits(9, "b")
+    run_diff.show(one, other, run_diff.compare(one, other))
+    told = capsys.readouterr().out
+    assert "3 tasks of fit: input rows changed" in told
+    assert "6 tasks of fit: only in the second" in told
+    assert "fit[0]" not in told
 
 
 def test_a_run_compared_with_itself_differs_in_nothing(capsys: Any) -> None:

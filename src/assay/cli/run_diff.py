@@ -122,12 +122,12 @@ def show(one: RunRecord, other: RunRecord, found: Mapping[str, Any]) -> None:
         *found["code"],
         *_moved("installed ", {n: _versions(v) for n, v in found["distributions"].items()}),
     ]
-    for name, told in found["inputs"].items():
-        changes += [f"{name}: {text}" for text in told]
+    changes += _by_node(one, [(n, text) for n, told in found["inputs"].items() for text in told])
     _list("what went into it:", changes, "nothing that went into it differs")
     steps = found["steps"]
-    only = [f"{name} only in the first" for name in steps["only"][0]]
-    only += [f"{name} only in the second" for name in steps["only"][1]]
+    mine, theirs = steps["only"]
+    only = _by_node(one, [(name, "only in the first") for name in mine])
+    only += _by_node(other, [(name, "only in the second") for name in theirs])
     if only:
         _list("steps:", only, "")
     changed, equal = steps["outputs_changed"], steps["outputs_equal"]
@@ -137,6 +137,18 @@ def show(one: RunRecord, other: RunRecord, found: Mapping[str, Any]) -> None:
             f"{counted(len(equal), 'step')} the same"
         )
     _times(one, other, set(changed))
+
+
+def _by_node(record: RunRecord, told: Sequence[tuple[str, str]]) -> list[str]:
+    """What is said of several tasks of one node, said once."""
+    nodes = {task.name: task.node for task in record.tasks}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, text in told:
+        groups.setdefault((nodes[name], text), []).append(name)
+    return [
+        f"{names[0] if len(names) == 1 else f'{len(names):,} tasks of {node}'}: {text}"
+        for (node, text), names in groups.items()
+    ]
 
 
 def _versions(pair: Sequence[str | None]) -> list[str | None]:
