@@ -22,6 +22,8 @@ import pytest
 
 from assay.cli.app import run
 
+from .pipelines import HELPERS, SMALL, put
+
 PEOPLE = ("bob", "carol")
 DECLARED = (
     *("--owner", "risk", "--origin", "core banking", "--licence", "internal"),
@@ -173,6 +175,15 @@ def _open(
     return here
 
 
+@pytest.fixture(scope="session")
+def _ran(_founded: Here, tmp_path_factory: pytest.TempPathFactory) -> Here:
+    """A workspace in which `small.py` has run once."""
+    here = copy_of(_founded, tmp_path_factory.mktemp("ran") / "it")
+    put(here, small=SMALL, helpers=HELPERS)
+    here.ok("run", "small.py", by="alice")
+    return here
+
+
 def printed_commands(text: str) -> list[str]:
     """The numbered commands of ``model check``, in order."""
     lines = [line.strip().partition(". ") for line in text.splitlines()]
@@ -194,6 +205,11 @@ def copy_of(here: Here, folder: Path) -> Here:
 @pytest.fixture
 def founded(_founded: Here, tmp_path: Path) -> Here:
     return copy_of(_founded, tmp_path / "founded")
+
+
+@pytest.fixture
+def ran(_ran: Here, tmp_path: Path) -> Here:
+    return copy_of(_ran, tmp_path / "ran")
 
 
 @pytest.fixture
