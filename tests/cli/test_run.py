@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Any
 
@@ -187,7 +188,10 @@ def test_a_signal_stops_a_run_and_keeps_what_it_had_done(ran: Any, number: signa
     put(ran, slow=SLOW)
     with started(ran, "run", "slow.py") as until:
         process = until("slow: running")
-        process.send_signal(number)
+        if number == signal.SIGTERM:
+            process.send_signal(number)
+        else:  # As a terminal does: to the steps' processes, too.
+            os.killpg(process.pid, number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (out, err)
     assert "cancelled" in out
