@@ -16,6 +16,7 @@ from assay.actions.datasets import ReadDataset, fingerprints_of
 from assay.actions.extraction import ExtractDataset
 from assay.errors import AssayError, NotFound, Usage
 from assay.evidence.state import WORKSPACE
+from assay.types import check_digest
 from assay.workspace.layout import read_config
 
 SOURCE = """
@@ -120,7 +121,7 @@ def test_fingerprints_of_every_snapshot_survive_the_collection_of_garbage(town: 
     assert set(fingerprints) == set(held.contents)
     town.clock.advance(timedelta(days=2))
     town.do("ada", CollectGarbage(project=WORKSPACE))
-    for digest in fingerprints.values():
+    for digest in map(check_digest, fingerprints.values()):
         assert town.ws.store.read("alpha/data", digest, 1 << 20).startswith(b"assay/rows/v1\n")
         assert ("alpha/data", digest) in reachable(town.ws.view)
 

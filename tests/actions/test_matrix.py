@@ -21,6 +21,7 @@ from assay.actions.administration import (
 from assay.actions.assessment import AssessModel
 from assay.actions.backups import BackupRings
 from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn
+from assay.actions.extraction import ExamineDataset, ExtractDataset
 from assay.actions.models import ScanModel
 from assay.actions.people import (
     CreateToken,
@@ -128,6 +129,23 @@ TABLE: dict[str, Row] = {
     "read a run": Row(
         lambda _, project: ReadRun(project=project, run="latest"),
         {*BUILDERS, "approver", "operator", "auditor"},
+    ),
+    "take data from a source": Row(
+        lambda _, project: ExtractDataset(
+            project=project,
+            dataset="new",
+            source="core",
+            query="SELECT 1",
+            owner="risk",
+            licence="internal",
+            purposes=("scoring",),
+            legal_basis="contract",
+            residency=("local",),
+        ),
+        MAKERS,
+    ),
+    "examine data": Row(
+        lambda _, project: ExamineDataset(project=project, dataset="train"), BUILDERS
     ),
     "hold data": Row(
         lambda _, project: HoldDataset(project=project, dataset="train", reason="erasure"),

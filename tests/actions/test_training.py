@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from workspace.town import WORKSPACE, Town, at_point, dataset
 
-from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn
+from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn, as_declared
 from assay.actions.people import ManageRole
 from assay.errors import Conflict, NotFound
 from assay.workspace.opening import open_workspace
@@ -31,7 +31,7 @@ def test_what_was_checked_is_trained_on_and_the_decision_names_the_check(town: T
     assert decision["action"] == "train"
     (found,) = [e for e in town.ws.view.evidence("alpha", content) if e.index == index]
     assert found.envelope_digest in decision["evidence"]
-    assert decision["cedar"]["context"]["facts"]["data"] == {"undeclared_personal": 0}
+    assert decision["cedar"]["context"]["facts"]["data"]["undeclared_personal"] == 0
 
 
 @pytest.mark.parametrize("first", [0, 3])
@@ -55,8 +55,23 @@ def test_a_check_counts_for_the_rows_that_it_saw(town: Town) -> None:
     assert town.refused("eve", TRAIN) == ["train.personal"]
 
 
+def test_a_check_counts_for_what_was_declared_when_it_was_made(town: Town) -> None:
+    declared = msgspec.structs.replace(dataset(town.repo, "train"), personal_columns=("a",))
+    town.do("sam", declared)
+    town.check_data()
+    town.do("eve", TRAIN)
+    # The same rows, of which less is declared: under their own name, and under another one.
+    town.do("sam", dataset(town.repo, "train"))
+    assert town.refused("eve", TRAIN) == ["train.personal"]
+    town.do("sam", dataset(town.repo, "again", file="train.csv"))
+    again = msgspec.structs.replace(TRAIN, dataset="again")
+    assert town.refused("eve", again) == ["train.personal"]
+    town.do("sam", declared)
+    town.do("eve", TRAIN)
+
+
 def test_a_check_by_somebody_who_is_not_trusted_for_it_counts_nothing(town: Town) -> None:
-    content = town.ws.view.dataset("alpha", "train").content
+    content = as_declared(town.ws.view.dataset("alpha", "train"))
     told = {"undeclared_personal": 0}
     for producer in ("assay.door/1", "person", "assay.data.check/2"):
         made = town.statement("data-check", told, "alpha", about=content, producer=producer)

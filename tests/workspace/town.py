@@ -16,12 +16,13 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from assay import canonical, files
 from assay.actions.administration import CreateProject, Examine
 from assay.actions.assessment import AssessModel
-from assay.actions.datasets import RegisterDataset
+from assay.actions.datasets import RegisterDataset, as_declared
 from assay.actions.models import RegisterModel
 from assay.actions.people import CreateToken, EnrolActor, ManageRole
 from assay.actions.release import Approve, Promote
@@ -32,7 +33,7 @@ from assay.evidence import envelope as dsse
 from assay.evidence.ledger import Entry
 from assay.evidence.signers import FileSigner, MemorySigner, Signer
 from assay.evidence.state import kind_of
-from assay.evidence.statement import Statement, predicate_type
+from assay.evidence.statement import Statement, Subject, predicate_type
 from assay.types import check_digest
 from assay.workspace.action import Action
 from assay.workspace.credentials import Credential, Person, Token
@@ -168,11 +169,14 @@ class Town:
 
     def check_data(self, dataset: str = "train", *, undeclared: int = 0) -> int:
         """Write down what a check of a dataset of alpha for personal data found."""
-        content = self.ws.view.dataset("alpha", dataset).content
+        found = self.ws.view.dataset("alpha", dataset)
         told = {"undeclared_personal": undeclared}
+        about = [found.content, as_declared(found)]
         made = self.statement(
-            "data-check", told, "alpha", about=content, producer="assay.data.check/1"
+            "data-check", told, "alpha", about=about[1], producer="assay.data.check/1"
         )
+        subject = [Subject(d, {"sha256": d.removeprefix("sha256:")}) for d in about]
+        made = msgspec.structs.replace(made, subject=subject)
         return self.slip_in(made, self.workspace_key)
 
     def statement(

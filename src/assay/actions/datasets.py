@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from assay import canonical
 from assay.actions.people import project_target
 from assay.clock import parse_timestamp
 from assay.data import datasheet, fingerprints, tables
@@ -238,6 +239,34 @@ class RegisterDataset(Declared, frozen=True, kw_only=True):
         return registered(doing, self, table, content, origin=self.origin)
 
 
+def declared_personal(found: DatasetState) -> list[str]:
+    """The columns of a dataset that are declared to hold personal data; of data that is registered
+    as about nobody, none."""
+    details = found.details
+    if not details["personal"]:
+        return []
+    named = [details["subject_column"], *details.get("personal_columns", [])]
+    return sorted({str(column) for column in named if column})
+
+
+def as_declared(found: DatasetState) -> Digest:
+    """Names a dataset's rows together with what is declared of personal data in them.
+
+    What a check finds undeclared is true of both: the same rows under fewer declarations are
+    another thing, about which nothing is known yet.
+    """
+    return canonical.digest(
+        canonical.encode(
+            {
+                "format": "assay/data-as-declared/v1",
+                "content": found.content,
+                "personal": bool(found.details["personal"]),
+                "personal_columns": declared_personal(found),
+            }
+        )
+    )
+
+
 def dataset_entity(found: DatasetState, *, hold: bool = False) -> dict[str, Any]:
     """A dataset as Cedar sees it; `hold` where the same rows are held under another name."""
     d = found.details
@@ -310,11 +339,11 @@ class TrainOn(Action, frozen=True, kw_only=True):
 
     def target(self, view: View) -> Target:
         target = use_of(view, self.project, self.dataset, self.purpose, self.ticket)
-        content = target.digests[self.dataset]
-        facts = view.facts(self.project, content)
+        examined = as_declared(view.dataset(self.project, self.dataset))
+        facts = view.facts(self.project, examined)
         target.context["facts"] = facts.values
         target.cited = sorted({cited for found in facts.sources.values() for cited in found})
-        target.subjects.append(f"digest:{content}")
+        target.subjects.append(f"digest:{examined}")
         return target
 
     def apply(self, doing: Doing) -> Outcome:

@@ -62,15 +62,6 @@ DECLARATIONS: list[dict[str, Any]] = [
         _SHOW,
     ),
     _fact(
-        "data.undeclared_personal",
-        "data-check",
-        "long",
-        "undeclared_personal",
-        "higher",
-        "Columns that seem to hold personal data, and that nobody declared.",
-        "assay data check {data} --project {project}",
-    ),
-    _fact(
         "doctor.critical",
         "doctor",
         "long",

@@ -8,20 +8,25 @@ from typing import Any, ClassVar
 from assay import files
 from assay.actions.datasets import (
     Declared,
+    as_declared,
+    declared_personal,
     fingerprints_of,
+    read_fingerprints,
     registered,
     ring_of,
     seal_fingerprints,
+    use_of,
 )
 from assay.actions.people import project_target
 from assay.clock import timestamp
+from assay.data import fingerprints as rows
+from assay.data import issues, personal, snapshots, sources, tables
 from assay.data import profile as profiles
-from assay.data import snapshots, sources, tables
 from assay.data.sources import Source
 from assay.errors import NotFound
 from assay.evidence.state import DatasetState
 from assay.types import Digest
-from assay.workspace.action import Doing, Outcome, Target
+from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.layout import CONFIG, Layout
 from assay.workspace.view import View
 
@@ -134,3 +139,83 @@ def _same_rows(before: DatasetState, now: Digest, schema: list[dict[str, Any]]) 
         and held.get("schema") == schema
         and held.get("format") == "parquet"
     )
+
+
+class ExamineDataset(Action, frozen=True, kw_only=True):
+    """Look at a dataset's rows for undeclared personal data, repeats and doubtful labels, and
+    write down what is found: columns, kinds and counts, never a value."""
+
+    name: ClassVar[str] = "examineData"
+    dataset: str
+    purpose: str = ""
+    """By default the first that the dataset is registered for."""
+    label: str = ""
+    """The column that models are to predict; without one, no label is doubted."""
+    ticket: str = ""
+
+    def target(self, view: View) -> Target:
+        purpose = self.purpose or view.dataset(self.project, self.dataset).details["purposes"][0]
+        return use_of(view, self.project, self.dataset, purpose, self.ticket)
+
+    def apply(self, doing: Doing) -> Outcome:
+        found = doing.view.dataset(self.project, self.dataset)
+        declared = declared_personal(found)
+        personal.check_installed()
+        doing.progress(f"reading {self.dataset}")
+        with doing.store.open(ring_of(self.project), found.content) as stream:
+            table = tables.read_stream(stream, self.dataset, expect=found.details["schema"])
+        frame = table.frame
+        doing.progress("looking for personal data")
+        held, looked = personal.find(frame)
+        undeclared = personal.undeclared(
+            held, personal=found.details["personal"], declared=declared
+        )
+        doing.progress("counting rows that repeat")
+        predicate: dict[str, Any] = {
+            "name": self.dataset,
+            "content": found.content,
+            "undeclared_personal": len(undeclared),
+            "personal": {
+                "undeclared": undeclared,
+                "declared": declared,
+                "found": personal.told(held),
+                "looked": looked,
+            },
+            "duplicates": issues.duplicates(frame, found.details["subject_column"]),
+            "alarms": issues.alarms(frame),
+            "overlap": _overlap(doing, found),
+        }
+        if self.label:
+            doing.progress(f"looking for doubtful labels in {self.label}")
+            apart = {*declared, *undeclared} - {self.label}
+            predicate["labels"] = issues.label_outliers(frame, self.label, leave_out=apart)
+        # The facts are of the rows as they are declared now; the content is named for whoever
+        # looks the dataset up.
+        subject = {self.dataset: found.content, f"{self.dataset} as declared": as_declared(found)}
+        statement = doing.attest("data-check", subject, predicate, producer="assay.data.check/1")
+        return Outcome(predicate, [statement])
+
+
+_MOST_COMPARED = 1_000
+
+
+def _overlap(doing: Doing, found: DatasetState) -> list[dict[str, Any]]:
+    """The other datasets of the project that have rows of this one, by their fingerprints."""
+    mine = fingerprints_of(found).get(found.content)
+    if mine is None:
+        return []
+    here = read_fingerprints(doing, mine)
+    told: list[dict[str, Any]] = []
+    others = [
+        d
+        for d in doing.view.state.datasets.values()
+        if d.project == found.project and d.name != found.name
+    ]
+    for other in others[:_MOST_COMPARED]:
+        theirs = fingerprints_of(other).get(other.content)
+        if theirs is None:
+            continue
+        shared = rows.compare(here, read_fingerprints(doing, theirs)).shared
+        if shared:
+            told.append({"dataset": other.name, "content": other.content, "rows": shared})
+    return told

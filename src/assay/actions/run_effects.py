@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay import files, plugins
 from assay.actions.assessment import AssessModel
-from assay.actions.datasets import ReadDataset, RegisterDataset, ring_of
+from assay.actions.datasets import ReadDataset, RegisterDataset, as_declared, ring_of
 from assay.actions.material import models_ring
 from assay.actions.models import RegisterModel
 from assay.actions.release import Promote
@@ -174,8 +174,9 @@ class Effects:
         (name,) = given.datasets("rows")
         found = self._doing.view.dataset(self._doing.project, name)
         label = given.text("label")
-        facts = self._doing.view.facts(self._doing.project, found.content)
-        known = "data.undeclared_personal" in facts.sources
+        facts = self._doing.view.facts(self._doing.project, as_declared(found))
+        wanted_facts = ["data.undeclared_personal", *(["data.label_outlier_share"] * bool(label))]
+        known = all(fact in facts.sources for fact in wanted_facts)
         if not known:
             wanted = ExamineDataset(
                 project=self._doing.project,

@@ -18,10 +18,11 @@ data = typer.Typer(
 
 
 def add_to(app: typer.Typer) -> None:
-    from assay.cli import sources
+    from assay.cli import examining, sources
 
     app.add_typer(data, name="data")
     sources.add_to(data)
+    examining.add_to(data)
 
 
 QUESTIONS = {
