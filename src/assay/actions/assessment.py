@@ -112,7 +112,7 @@ class AssessModel(Action, frozen=True, kw_only=True):
         statements: list[Statement] = []
         predicates: dict[str, Any] = {}
         with contextlib.ExitStack() as stack:
-            scorer, level = stack.enter_context(_scorer(onnx))
+            scorer, level = stack.enter_context(scorer_of(onnx))
             given = Assessment(
                 test=test,
                 train=train,
@@ -185,7 +185,8 @@ def _rows(doing: Doing, found: VersionState, dataset: str) -> tuple[Rows, Digest
 
 
 @contextlib.contextmanager
-def _scorer(onnx: bytes) -> Generator[tuple[scoring.Scorer, str]]:
+def scorer_of(onnx: bytes) -> Generator[tuple[scoring.Scorer, str]]:
+    """A model in a confined worker, and the level of its confinement."""
     with Worker.start(scoring.TARGET, onnx, limits=_LIMITS) as worker:
         yield scoring.Scorer(worker.call), worker.level
 
@@ -200,7 +201,7 @@ def _champion(doing: Doing, found: VersionState) -> Generator[scoring.Scorer | N
         yield None
         return
     onnx = read_served(doing, found.project, found.name, champion.version)
-    with _scorer(onnx) as (scorer, _):
+    with scorer_of(onnx) as (scorer, _):
         yield scorer
 
 

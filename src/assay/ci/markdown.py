@@ -111,6 +111,11 @@ def _cell(cell: Cell) -> str:
 
 def _checkpoint(report: Report) -> str:
     if not report.checkpoint:
+        if report.statements:
+            return (
+                "\nThe signed statements lie beside this page, with a proof that the run's own is "
+                "on the ledger.\n"
+            )
         return "\nNothing of this run is on a ledger.\n"
     first = " ".join(report.checkpoint.split()[:2])
     return f"\nAs of the ledger's checkpoint {code(first, 120)}.\n"

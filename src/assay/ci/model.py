@@ -1,7 +1,7 @@
 """The report of one run: ``assay/ci-report/v1``, everything that any of its files shows.
 
 The document itself is written as ``gates.json``.  It holds nothing that depends on where the run
-took place: a run on a laptop gives the same bytes as one on a server.
+took place: a run on a laptop gives the same bytes as one on a server, but for the seconds.
 """
 
 from __future__ import annotations
@@ -70,8 +70,9 @@ class Step(_Strict, frozen=True, kw_only=True):
     level: Text = ""
     """The isolation that it ran under."""
     key: Text = ""
+    """Of its result.  `assay ci` leaves it out: keys are of one workspace."""
     made_by: Text = ""
-    """The run whose result was taken, for a cached one."""
+    """The run whose result was taken, for a cached one.  `assay ci` leaves it out."""
     problem: Text = ""
     remedy: Text = ""
 
@@ -196,8 +197,8 @@ class Statement(_Strict, frozen=True, kw_only=True):
     """A signed statement that the run made; its file lies in ``statements/``."""
 
     kind: Text
-    digest: Text
-    """Of the envelope."""
+    digest: Text = ""
+    """Of the envelope.  `assay ci` leaves it out: it holds the time and an id of its own."""
     name: Name = ""
     """Of its file, without ``.dsse.json``."""
 
@@ -213,6 +214,7 @@ class Report(_Strict, frozen=True, kw_only=True):
     pipeline: Text
     """As the command line names it: ``pipelines/credit.py``."""
     run: Text = ""
+    """Left out by `assay ci`, as is `checkpoint`: the statement of the run and its proof say it."""
     source: Source = Source()
     steps: Annotated[list[Step], Meta(max_length=MOST_ITEMS)] = []
     gates: Annotated[list[Gate], Meta(max_length=MOST_ITEMS)] = []

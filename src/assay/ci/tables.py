@@ -6,7 +6,7 @@ Each renderer escapes cells in its own way; this module decides what is said, an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from assay.ci import model
@@ -86,7 +86,25 @@ def sections(report: Report) -> list[Section]:
         _steps(report),
         _statements(report),
     ]
-    return [section for section in found if section.rows]
+    return [_without(section) for section in found if section.rows]
+
+
+_DIGESTS = frozenset({"key", "envelope"})
+
+
+def _without(section: Section) -> Section:
+    """Without a column of digests that has none: see `assay.ci.model`."""
+    kept = [
+        n
+        for n, name in enumerate(section.columns)
+        if name not in _DIGESTS or any(row[n].text for row in section.rows)
+    ]
+    return replace(
+        section,
+        columns=[section.columns[n] for n in kept],
+        rows=[[row[n] for n in kept] for row in section.rows],
+        numeric=frozenset(kept.index(n) for n in section.numeric if n in kept),
+    )
 
 
 def _gates(report: Report) -> Section:
@@ -238,7 +256,7 @@ def _steps(report: Report) -> Section:
         [
             Cell(step.state, tone=_STATES.get(step.state, "")),
             _code(step.name),
-            _prose("; ".join([step.problem, step.remedy] if step.problem else step.why)),
+            _prose("; ".join(filter(None, (step.problem, step.remedy))) or "; ".join(step.why)),
             Cell(f"{step.seconds:,.1f}"),
             _code(step.level),
             _code(_short(step.key)),

@@ -1,4 +1,5 @@
-"""``assay ci``: continuous integration: ready workflows, and the comment on a pull request."""
+"""``assay ci``: continuous integration: a run and its report, ready workflows, and the comment on a
+pull request."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from assay.cli import ci_run
 from assay.cli.groups import Group
 from assay.cli.output import check_result, emit, escape, say, write_result
 from assay.cli.session import AsJson
@@ -21,6 +23,12 @@ DEFAULT = "run"
 class _Group(Group):
     """A group with a default command: its first argument is none of the group's commands."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Options before that argument are the default command's, too."""
+        if args and args[0].startswith("-") and args[0] != "--help":
+            args = ["--", *args]
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         named = bool(args) and self.get_command(ctx, args[0]) is None
         if named and self.get_command(ctx, DEFAULT) is not None:
@@ -28,11 +36,22 @@ class _Group(Group):
         return TyperGroup.resolve_command(self, ctx, args)
 
 
-ci = typer.Typer(cls=_Group, help="Continuous integration: the same report here and on a server.")
+ci = typer.Typer(
+    cls=_Group,
+    help="""Continuous integration: the same report here and on a server.
+
+    `assay ci PIPELINE` runs the pipeline, assesses, evaluates all gates and writes one folder with
+    the report; see `assay ci run --help`.
+    """,
+    subcommand_metavar="FILE[:PIPELINE] | COMMAND ...",
+)
 
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(ci, name="ci", no_args_is_help=True)
+
+
+ci.command(DEFAULT)(ci_run.run)
 
 
 @ci.command("init")
