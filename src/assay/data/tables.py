@@ -29,6 +29,8 @@ from assay.errors import Usage
 MISSING = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "#N/A"})
 """Spellings of *no value*, read as such in columns that hold nothing but numbers besides."""
 
+_NO_LINES = 1 << 62
+"""A line longer than any: where lines mean nothing."""
 _DATE = r"^\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d|$)"
 
 
@@ -99,7 +101,7 @@ def read_stream(
         found = Table(parquet.read(source, name, limits), "parquet", name)
     elif json_rows.begins(start):
         # One line may hold the whole array.
-        content = bounded(source, name, replace(limits, line_bytes=limits.file_bytes))
+        content = bounded(source, name, replace(limits, line_bytes=_NO_LINES))
         frame = json_rows.read(content, name, limits)
         columns = [c if c.name in strings else dated(c) for c in frame.get_columns()]
         found = Table(pl.DataFrame(columns), "json", name)
