@@ -8,11 +8,17 @@ import sqlite3
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from workspace.town import Town, dataset
 
 from assay.actions.administration import CollectGarbage, reachable
-from assay.actions.datasets import ReadDataset, fingerprints_of
+from assay.actions.datasets import (
+    ReadDataset,
+    as_declared,
+    declared_personal,
+    fingerprints_of,
+)
 from assay.actions.extraction import ExtractDataset
 from assay.errors import AssayError, NotFound, Usage
 from assay.evidence.state import WORKSPACE
@@ -133,6 +139,18 @@ def test_a_registered_file_has_a_datasheet_and_fingerprints_too(town: Town) -> N
     assert list(fingerprints_of(held)) == [held.content]
     test = town.ws.view.dataset("alpha", "test")
     assert fingerprints_of(held)[held.content] == fingerprints_of(test)[test.content]
+
+
+def test_a_dataset_registered_before_there_were_fingerprints_has_none(town: Town) -> None:
+    held = town.ws.view.dataset("alpha", "train")
+    old = {k: v for k, v in held.details.items() if k not in ("fingerprints", "personal_columns")}
+    before = msgspec.structs.replace(held, details=old)
+    assert fingerprints_of(before) == {}
+    assert declared_personal(before) == []
+    assert as_declared(before) == as_declared(held)
+    for wrong in ("text", {held.content: 1}, {"sha256:" + "0" * 64: held.content}, None):
+        told = msgspec.structs.replace(held, details={**old, "fingerprints": wrong})
+        assert fingerprints_of(told) == {}
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,15 @@ def read(source: Source, secret: str, query: str, limits: Limits) -> pl.DataFram
     table that is not there, `Denied` where the credential or the user's rights do not suffice,
     `Unavailable` for a server that cannot be reached or does not answer in time.
     """
-    import psycopg
-
     statement = check_query(query)
+    try:
+        import psycopg
+    except ImportError as error:
+        raise Unavailable(
+            f"source {source.name}: PostgreSQL needs the package psycopg",
+            remedy="pip install 'assay[postgres]'",
+            code="source.postgresql",
+        ) from error
     columns = Columns(
         f"source {source.name}", limits, remedy="cast it in the query, for example to text"
     )
