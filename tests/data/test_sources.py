@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from assay.data import sources
 from assay.data.snapshots import Asked, origin, parquet, take
 from assay.data.sources import Source
-from assay.data.sql import check_query
+from assay.data.sql import check_query, next_batch
 from assay.errors import AssayError, Denied, NotFound, Unavailable, Usage
 
 from .conftest import ACCESS, SECRET, Bucket, new_database
@@ -208,6 +208,7 @@ def test_what_is_not_yet_checkpointed_is_read_too(tmp_path: Path) -> None:
         "SELECT name, name FROM people",
         "SELECT name FROM people WHERE age > 100",
         "SELECT zeroblob(1000000000)",
+        "SELECT printf('%2000000d', 1) AS x",
         "SELECT json_extract(name, '$') FROM people",
         "VALUES (9223372036854775807), (0.5)",
     ],
@@ -335,6 +336,8 @@ def test_a_postgresql_column_that_no_table_holds_is_named(
         "SELECT 123456789012345678901::numeric AS x",
         "SELECT id, id FROM loans",
         "SELECT 'infinity'::date AS x",
+        "SELECT repeat('x', 2000000) AS x",
+        "SELECT E'a' || chr(1114111) || repeat('é', 1100000) AS x",
         "VALUES (1, 2); SELECT 1",
     ],
 )
@@ -354,6 +357,20 @@ def test_a_postgresql_query_that_does_more_or_fits_no_column_is_refused(
     with psycopg.connect(database) as connection:
         (row,) = connection.execute("SELECT count(*) FROM loans").fetchall()
     assert row == (2,)
+
+
+def test_many_rows_come_in_batches_and_all_of_them(loans: Source, tmp_path: Path) -> None:
+    query = "SELECT n, repeat('x', 2000) AS t FROM generate_series(1, 100000) AS n ORDER BY n"
+    frame = taken(loans, tmp_path, query, LOANS="x")
+    assert frame["n"].to_list() == list(range(1, 100_001))
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**10), st.integers(0, 10**4))
+def test_a_batch_is_bounded_in_bytes_and_never_empty(rows: int, size: int, columns: int) -> None:
+    following = next_batch(rows, size, columns)
+    assert 1 <= following <= 8 * rows
+    assert following == 1 or following * size // rows <= 64 << 20
+    assert following == 1 or following * columns <= 200_000
 
 
 def test_a_postgresql_query_that_takes_too_long_is_ended(database: str, tmp_path: Path) -> None:

@@ -41,12 +41,12 @@ class Columns:
 
     def __init__(self, name: str, limits: Limits, *, remedy: str) -> None:
         self.rows = 0
+        self.bytes: int = 0
         self._name = name
         self._limits = limits
         self._remedy = remedy
         self._parts: dict[str, list[pl.Series]] = {}
         self._kinds: dict[str, Cell] = {}
-        self._bytes = 0
 
     def add(self, column: str, values: Sequence[Any]) -> None:
         """The next rows of a column; one batch has as many for each, then `end_batch` is called."""
@@ -68,7 +68,7 @@ class Columns:
         if not parts and self.rows:
             parts.append(pl.Series(column, [None] * self.rows, dtype=pl.Null))
         parts.append(part)
-        self._bytes += part.estimated_size()
+        self.bytes += int(part.estimated_size())
 
     def end_batch(self, rows: int) -> None:
         """Columns without values in this batch get none; refuses what has become too large."""
@@ -84,7 +84,7 @@ class Columns:
                 remedy="keep only the columns that are needed",
                 code="data.columns",
             )
-        if self.rows * width > self._limits.cells or self._bytes > self._limits.file_bytes:
+        if self.rows * width > self._limits.cells or self.bytes > self._limits.file_bytes:
             raise Usage(
                 f"{self._name} has more than {self._limits.cells:,} values or "
                 f"{self._limits.file_bytes:,} bytes",

@@ -29,7 +29,9 @@ from assay.errors import AssayError, Denied, NotFound, Unavailable, Usage
 if TYPE_CHECKING:
     from psycopg import Connection, Error
 
+FIRST_ROWS = 64
 _BATCH_CELLS = 200_000
+_BATCH_BYTES = 64 << 20
 _MOST_QUERY = 100_000
 _SPACE = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*(?:[^*]|\*(?!/))*\*/)*", re.ASCII)
 _FIRST = re.compile(r"(select|with|values|table)\b", re.IGNORECASE | re.ASCII)
@@ -84,14 +86,23 @@ def read(source: Source, secret: str, query: str, limits: Limits) -> pl.DataFram
             names = check_names([c.name for c in description], f"source {source.name}", limits)
             for column in description:
                 _check_type(source, column.name, column.type_code, connection)
-            size = max(1, _BATCH_CELLS // max(1, len(names)))
+            size = FIRST_ROWS
             while rows := cursor.fetchmany(size):
+                before = columns.bytes
                 for place, name in enumerate(names):
                     columns.add(name, [_plain(row[place]) for row in rows])
                 columns.end_batch(len(rows))
+                size = next_batch(len(rows), columns.bytes - before, len(names))
     except psycopg.Error as error:
         raise failure(source, error) from None
     return columns.frame()
+
+
+def next_batch(rows: int, size: int, columns: int) -> int:
+    """How many rows to ask for next, after `rows` of `size` bytes: as many as are about 64 MiB,
+    and no more than eight times as many as before, because rows can grow."""
+    by_bytes = _BATCH_BYTES * rows // max(1, size)
+    return max(1, min(8 * rows, by_bytes, _BATCH_CELLS // max(1, columns)))
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from assay import files
 from assay.data.cells import TEXT_BYTES, Columns
 from assay.data.rows import Limits, check_names
 from assay.data.sources import Source
-from assay.data.sql import check_query
+from assay.data.sql import FIRST_ROWS, check_query, next_batch
 from assay.data.tables import dated
 from assay.errors import AssayError, Unavailable, Usage
 from assay.isolation import limits as isolation
@@ -34,7 +34,6 @@ from assay.isolation.run import run
 _MAGIC = b"SQLite format 3\0"
 _MOST_FILE = 64 << 30
 _PAGES = 4096
-_BATCH_CELLS = 200_000
 _OPERATIONS = 100_000
 _ALLOWED = {
     sqlite3.SQLITE_SELECT,
@@ -79,9 +78,18 @@ def read(source: Source, base: Path, work: Path, query: str, limits: Limits) -> 
                 ),
             )
         except Unavailable as error:
-            if error.code.rpartition(".")[2] in ("cpu", "timeout"):
-                raise _late(source) from error
-            raise
+            match error.code.rpartition(".")[2]:
+                case "cpu" | "timeout":
+                    raise _late(source) from error
+                case "memory" | "answer" | "crashed":
+                    raise Usage(
+                        f"source {source.name}: the answer is too large, or the database damaged",
+                        remedy="take fewer rows or columns; else check the database",
+                        code="data.too_large",
+                        details={"error": error.code},
+                    ) from error
+                case _:
+                    raise
     finally:
         for left in (copy, copy.with_name(f"{copy.name}-journal")):
             with contextlib.suppress(OSError):
@@ -153,11 +161,13 @@ def confined(payload: bytes) -> bytes:
             cursor = connection.execute(head["query"])
             found = [str(column[0]) for column in cursor.description or ()]
             names = check_names(found, f"source {name}", limits)
-            size = max(1, _BATCH_CELLS // max(1, len(names)))
+            size = FIRST_ROWS
             while rows := cursor.fetchmany(size):
+                before = columns.bytes
                 for place, column in enumerate(names):
                     columns.add(column, [row[place] for row in rows])
                 columns.end_batch(len(rows))
+                size = next_batch(len(rows), columns.bytes - before, len(names))
         except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
             raise _failed(name, error) from None
     answer = io.BytesIO()
