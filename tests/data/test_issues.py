@@ -81,6 +81,7 @@ def labelled(flipped: float, rows: int = 1500, seed: int = 0) -> pl.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_flipped_labels_are_counted_and_honest_ones_are_not() -> None:
     honest = issues.label_outliers(labelled(0.0), "y")
     assert honest["share"] < 0.03

@@ -70,6 +70,7 @@ def test_without_names_of_columns_what_the_values_show_is_found_still() -> None:
     assert {c: k for c, k in told.items() if c in expected} == expected
 
 
+@pytest.mark.slow
 def test_names_within_text_are_found_and_text_without_them_is_not() -> None:
     who, _ = people(200)
     notes = [f"Spoke to {name} on the phone about the late payment." for name in who["customer"]]
@@ -88,6 +89,7 @@ def test_a_few_addresses_among_other_text_are_found() -> None:
     assert [(i.kind, i.how) for i in told] == [("EMAIL_ADDRESS", "value")]
 
 
+@pytest.mark.slow
 def test_the_answer_is_the_same_for_the_same_rows_in_any_order() -> None:
     who, _ = people(700)
     assert personal.find(who) == personal.find(who.reverse())

@@ -247,6 +247,7 @@ def test_a_file_that_is_no_database_or_is_gone_or_is_a_link_is_refused(tmp_path:
     refusal(Usage, source, tmp_path, query="SELECT 1")
 
 
+@pytest.mark.slow
 def test_a_damaged_database_ends_as_one_line(tmp_path: Path) -> None:
     sqlite(tmp_path, *PEOPLE)
     path = tmp_path / "core.sqlite"
