@@ -200,7 +200,7 @@ class Effects:
         train = given.datasets("train") or given.datasets("model")
         test = given.datasets("test")
         plain = given.plain()
-        wanted = {
+        wanted: dict[str, Any] = {
             "train": train[0] if len(train) == 1 else "",
             "test": test[0] if test else "",
             "label": plain["label"],

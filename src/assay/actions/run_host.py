@@ -315,7 +315,7 @@ class RunHost:
             },
             "assay_decision": self._doing.decision,
             "assay_isolation": record.level,
-            "assay_environment": self._plan.environment.state,
+            "assay_environment": "altered" if made.seen.problems else self._plan.environment.state,
             "assay_executor": {"name": self._action.executor, "where": record.where},
             "assay_cache": msgspec.to_builtins(
                 _Cache(

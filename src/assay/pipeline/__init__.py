@@ -19,7 +19,8 @@ An attacker who owns it can
 """
 
 from assay.pipeline.effects import assess, check, extract, promote, publish, read, register
-from assay.pipeline.steps import Pipeline, Step, each, pipeline, step
+from assay.pipeline.notes import each
+from assay.pipeline.steps import Pipeline, Step, pipeline, step
 
 __all__ = [
     "Pipeline",

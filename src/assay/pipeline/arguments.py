@@ -11,7 +11,7 @@ from assay import files
 from assay.errors import Usage
 from assay.pipeline import keys
 from assay.pipeline.confined import Argument, Call, Mixed, Plain, Read
-from assay.pipeline.graph import MOST_ITEMS, Const, Each, File, From, Items, Node, Value
+from assay.pipeline.graph import MOST_ITEMS, Const, Each, File, From, Items, Node, Value, references
 from assay.pipeline.host import Host, Source
 from assay.pipeline.plan import Plan
 from assay.pipeline.records import Artifact
@@ -62,8 +62,9 @@ class Resolver:
     def lineage(self, node: Node) -> frozenset[str]:
         """The datasets that what `node` gives is made from."""
         found: set[str] = set()
-        for name in node.needs() - set(node.after):
-            found |= self._given[name].datasets
+        for value in node.arguments.values():
+            for reference in references(value):
+                found |= self._given[reference.node].datasets
         return frozenset(found)
 
     def value(self, value: Value) -> Any:
@@ -118,8 +119,7 @@ class Resolver:
 
     def place(self, source: Source) -> Path:
         """Where an input file lies in plain, for as long as the run lasts."""
-        name = source.artifact.digest.partition(":")[2] + source.suffix
-        path = self._folder / name
+        path = self._folder / source.name
         if not path.exists():
             files.make_folder(self._folder)
             self._host.place(source.artifact, path)
@@ -139,7 +139,8 @@ class Resolver:
             artifact = self._file(value.path) if isinstance(value, File) else value
             suffix = Path(value.path).suffix if isinstance(value, File) else ""
             inputs.append(Source(artifact, suffix))
-            return Read([len(inputs) - 1]), [artifact.digest]
+            # A step can see how the name of a file ends.
+            return Read([len(inputs) - 1]), [artifact.digest + suffix]
         if isinstance(value, From):
             output = self._given[value.node].outputs[value.output]
             many = self._nodes[value.node].outputs[value.output].many

@@ -1,17 +1,12 @@
 """The inside of a step's process: read the inputs, call the function, write the outputs, and say
-which modules were loaded and which files opened.
-
-What it says is for keeping honest code honest: a step can lie about what it read, and so poison
-only what is stored under its own key.  What it could read at all, the kernel bounds.
+which modules were loaded and which files opened (see `assay.pipeline.watching`).
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 import random
 import sys
-import sysconfig
 import time
 import typing
 from collections.abc import Sequence
@@ -25,6 +20,7 @@ from assay.pipeline import codecs, signatures
 from assay.pipeline.signatures import FILE, Given, Signature
 from assay.pipeline.steps import Step
 from assay.pipeline.tracing import where
+from assay.pipeline.watching import Used, Watch
 
 TARGET = "assay.pipeline.confined:call"
 
@@ -86,12 +82,7 @@ class Answer(msgspec.Struct):
     outputs: list[list[str]]
     """Names of files in the output folder: for each output one, or those of a list."""
     raised: Raised | None
-    code: list[str]
-    """First-party files that were loaded or opened, ``ROOT/relative/path``."""
-    libraries: list[str]
-    """Entries of the library folders that were loaded or opened from: ``numpy``, ``six.py``."""
-    missing: list[str]
-    """Top-level modules that were looked for in vain."""
+    used: Used
     seconds: float
 
 
@@ -99,7 +90,7 @@ def call(payload: bytes) -> bytes:
     """Run the call that `payload` (a `Where`) holds; the encoded `Answer`."""
     given = msgspec.msgpack.decode(payload, type=Where)
     wanted = msgspec.msgpack.decode(given.call, type=Call)
-    watch = _Watch()
+    watch = Watch()
     raised: Raised | None = None
     outputs: list[list[str]] = []
     begun = time.perf_counter()
@@ -107,63 +98,29 @@ def call(payload: bytes) -> bytes:
         Path(given.outputs).mkdir()
         outputs = _run(wanted, [Path(p) for p in given.inputs], Path(given.outputs))
     except AssayError as error:
-        raised = Raised(error.kind, error.message, error.code, error.remedy, where(error))
+        raised = Raised(
+            error.kind, _text(error.message), error.code, _text(error.remedy), _text(where(error))
+        )
     except MemoryError:
         raise
     except BaseException as error:  # A step's own code: SystemExit and worse included.
-        raised = Raised(type(error).__name__, str(error)[:2000], place=where(error))
+        raised = Raised(type(error).__name__, _said(error), place=_text(where(error)))
     _flush()
     seconds = time.perf_counter() - begun
-    code, libraries = watch.found([Path(root) for root in given.roots])
-    answer = Answer(outputs, raised, code, libraries, sorted(watch.missing()), seconds)
-    return msgspec.msgpack.encode(answer)
+    used = watch.used([Path(root) for root in given.roots])
+    return msgspec.msgpack.encode(Answer(outputs, raised, used, seconds))
 
 
-class _Watch:
-    """Notes what is imported and opened from now on (PEP 578)."""
+def _said(error: BaseException) -> str:
+    try:
+        return _text(str(error))
+    except Exception:  # The error's class is a step's own code, too.
+        return ""
 
-    def __init__(self) -> None:
-        self._opened: set[str] = set()
-        self._imported: set[str] = set()
-        sys.addaudithook(self._hear)
 
-    def _hear(self, event: str, arguments: Sequence[Any]) -> None:
-        if event == "open" and isinstance(arguments[0], (str, bytes)):
-            self._opened.add(os.path.abspath(os.fsdecode(arguments[0])))  # noqa: PTH100
-        elif event in ("os.listdir", "os.scandir") and isinstance(arguments[0], (str, bytes)):
-            # Which modules there are is known by listing, too; the importer lists all the time.
-            if "importlib" not in sys._getframe(1).f_code.co_filename:
-                listed = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100
-                self._opened.add(f"{listed}/")
-        elif event == "import":
-            self._imported.add(str(arguments[0]).partition(".")[0])
-
-    def missing(self) -> set[str]:
-        """Modules that are not there.  If one were, the step might do something else."""
-        return {name for name in self._imported if name not in sys.modules}
-
-    def found(self, roots: Sequence[Path]) -> tuple[list[str], list[str]]:
-        """What was used of first-party code, and of the library folders."""
-        used = set(self._opened)
-        for module in list(sys.modules.values()):
-            place = getattr(module, "__file__", None)
-            if isinstance(place, str):
-                used.add(place)
-        standard = sysconfig.get_path("stdlib")
-        folders = [p for p in sys.path if p not in map(str, roots) and not p.startswith(standard)]
-        # Site-packages lies inside of the standard library's folder.
-        folders += [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
-        code: set[str] = set()
-        libraries: set[str] = set()
-        for path in used:
-            for root in roots:
-                if f"{path}/".startswith(f"{root}/"):
-                    code.add(f"{root.name}{path[len(str(root)) :]}")
-            for folder in folders:
-                if path.startswith(f"{folder}/"):
-                    libraries.add(path[len(folder) + 1 :].partition("/")[0])
-        libraries.discard("")  # The folder itself was listed.
-        return sorted(code), sorted(libraries)
+def _text(text: str) -> str:
+    """As it can travel: names of files may hold what is no text."""
+    return text[:2000].encode("utf-8", "backslashreplace").decode()
 
 
 def _run(wanted: Call, inputs: Sequence[Path], folder: Path) -> list[list[str]]:
@@ -194,7 +151,7 @@ def _argument(signature: Signature, name: str, given: Argument, inputs: Sequence
         return _plain(given.value, hint, codec)
     if isinstance(given, Mixed) or given.many:
         # A list of plain values is one value to a codec, and here each has a file of its own.
-        hint = signatures.item_of(hint)
+        hint, codec = signature.items[name]
     if isinstance(given, Mixed):
         return [
             _plain(item.value, hint, codec)

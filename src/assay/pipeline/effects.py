@@ -10,7 +10,7 @@ from typing import Any
 
 from assay.errors import Usage
 from assay.pipeline.graph import Node, Output
-from assay.pipeline.steps import Result, tracing, value_of
+from assay.pipeline.notes import Result, tracing, value_of
 
 FRAME = Output("rows", "parquet/1")
 REFERENCE = Output("version", "json/1")

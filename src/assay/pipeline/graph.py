@@ -25,6 +25,8 @@ MEMORY = 4 << 30
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_CODEC = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}/[0-9]{1,4}", re.ASCII)
+_OUTPUT = re.compile(r"\w{1,128}")
 
 
 class Const(msgspec.Struct, frozen=True, tag="value", tag_field="is"):
@@ -34,7 +36,7 @@ class Const(msgspec.Struct, frozen=True, tag="value", tag_field="is"):
 
 
 class File(msgspec.Struct, frozen=True, tag="file", tag_field="is"):
-    """A file or folder of the project, whose content counts, not its name."""
+    """A file of the project, whose content counts, and how its name ends."""
 
     path: str
 
@@ -160,9 +162,9 @@ def decode(data: bytes) -> Graph:
     try:
         graph = msgspec.msgpack.decode(data, type=Graph)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise _wrong(str(error)) from error
+        raise wrong(str(error)) from error
     if graph.format != FORMAT:
-        raise _wrong(f"its format is {graph.format[:40]!r}")
+        raise wrong(f"its format is {graph.format[:40]!r}")
     check(graph)
     return graph
 
@@ -179,20 +181,25 @@ def check(graph: Graph) -> None:
     known: dict[str, Node] = {}
     for node in graph.nodes:
         if _NODE.fullmatch(node.id) is None or node.id in known:
-            raise _wrong(f"two steps, or none, can be called {node.id[:60]!r}")
+            raise wrong(f"two steps, or none, can be called {node.id[:60]!r}")
         if node.kind == "step" and _REFERENCE.fullmatch(node.target) is None:
-            raise _wrong(f"{node.target[:60]!r} names no step")
+            raise wrong(f"{node.target[:60]!r} names no step")
+        named = [*node.codecs.values(), *(output.codec for output in node.outputs)]
+        if not all(_CODEC.fullmatch(codec) for codec in named):
+            raise wrong(f"{node.id} has a codec that is none")
+        if not all(_OUTPUT.fullmatch(output.name) for output in node.outputs):
+            raise wrong(f"{node.id} has an output without a name")
         known[node.id] = node
         _check_options(node)
     for node in graph.nodes:
         for reference in [r for v in node.arguments.values() for r in references(v)]:
             there = known.get(reference.node)
             if there is None or not 0 <= reference.output < len(there.outputs):
-                raise _wrong(f"{node.id} reads what no step gives")
+                raise wrong(f"{node.id} reads what no step gives")
         if missing := set(node.after) - set(known):
-            raise _wrong(f"{node.id} waits for {', '.join(sorted(missing))[:60]}")
+            raise wrong(f"{node.id} waits for {', '.join(sorted(missing))[:60]}")
     if any(reference.node not in known for reference in graph.result):
-        raise _wrong("it returns what no step gives")
+        raise wrong("it returns what no step gives")
     order(graph)
 
 
@@ -215,7 +222,8 @@ def _check_options(node: Node) -> None:
             )
 
 
-def _wrong(why: str) -> Usage:
+def wrong(why: str) -> Usage:
+    """What a process gave that was to trace a pipeline makes no sense."""
     return Usage(
         f"the pipeline gave no graph that can be run: {why}",
         remedy="call steps of assay.pipeline in it, and nothing that replaces their results",

@@ -67,6 +67,13 @@ class Source:
     artifact: Artifact
     suffix: str = field(default="")
 
+    @property
+    def name(self) -> str:
+        """A file name for it.  The same bytes may be two things: a registered dataset becomes
+        Parquet where it is read, and a file stays as it is."""
+        codec = self.artifact.codec.replace("/", "-")
+        return f"{codec}-{self.artifact.digest.partition(':')[2]}{self.suffix}"
+
 
 class Host(Protocol):
     """See the implementation: `assay.actions.runs`."""

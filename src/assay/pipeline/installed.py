@@ -23,6 +23,8 @@ from packaging.utils import canonicalize_name
 
 from assay.errors import Usage
 
+METADATA = (".dist-info", ".egg-info")
+"""How the metadata of a distribution ends in a library folder."""
 _CACHE = "__pycache__"
 _MOST_METADATA = 64 << 20
 
@@ -64,7 +66,7 @@ def listing(sites: Sequence[Path]) -> tuple[str, list[tuple[Path, str]]]:
     hasher = hashlib.sha256()
     found: list[tuple[Path, str]] = []
     for site in sites:
-        infos = [n for n in names(site) if n.endswith((".dist-info", ".egg-info"))]
+        infos = [n for n in names(site) if n.endswith(METADATA)]
         for name in sorted(infos):
             found.append((site, name))
             base = f"{site}/{name}"
@@ -77,7 +79,7 @@ def listing(sites: Sequence[Path]) -> tuple[str, list[tuple[Path, str]]]:
     return hasher.hexdigest(), found
 
 
-def names(folder: Path) -> list[str]:
+def names(folder: Path | str) -> list[str]:
     """What a folder holds; nothing, where it cannot be read."""
     try:
         return os.listdir(folder)  # noqa: PTH208 - names are all that is needed.

@@ -69,7 +69,8 @@ def of_variables(values: Mapping[str, str]) -> Components:
 
 
 def of_plain(name: str, value: object) -> Components:
-    """An argument that is a plain value: numbers exactly, 1 apart from 1.0, -0.0 from 0.0."""
+    """An argument that is a plain value: numbers exactly, 1 apart from 1.0, -0.0 from 0.0.  A step
+    gets mappings sorted (`signatures.plain`), so that their order does not count."""
     return {f"argument:{name}": json.dumps(value, sort_keys=True, allow_nan=False)}
 
 

@@ -9,10 +9,11 @@ in vain is still not there.
 
 from __future__ import annotations
 
-import importlib.machinery
+import hashlib
 from dataclasses import dataclass
 
 from assay.isolation.paths import search_path
+from assay.pipeline import installed, watching
 from assay.pipeline.confined import Answer
 from assay.pipeline.graph import Node
 from assay.pipeline.host import Found
@@ -20,6 +21,8 @@ from assay.pipeline.installed import import_name
 from assay.pipeline.plan import Plan
 
 _OWN = frozenset({"assay"})
+_EVERYTHING = "(the list of what is installed)"
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +34,19 @@ class Seen:
     imports: tuple[str, ...]
     distributions: dict[str, str]
     missing: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    """What is wrong with libraries that were used and that nothing said beforehand would be."""
 
 
 def compare(answer: Answer, node: Node, plan: Plan) -> Seen:
     """Hold what a step says it used against its key."""
+    used = answer.used
     covered = plan.covered(node.target)
-    unstored = [f"it read {path.partition('/')[2]}" for path in answer.code if path not in covered]
+    unstored = [f"it read {path.partition('/')[2]}" for path in used.code if path not in covered]
     closure = plan.codebase.closure(node.target.partition(":")[0])
     keyed = plan.installed(closure.third_party)
-    others = [name for name in answer.libraries if name not in keyed.covers | _OWN]
-    imports = tuple(sorted({found for name in others if (found := import_name(name))}))
+    others = [name for name in used.libraries if name not in keyed.covers | _OWN]
+    imports = tuple(sorted({found for name in others if (found := _asked_as(name))}))
     added = plan.installed(imports) if imports else None
     known = added.covers if added else frozenset[str]()
     unstored += [
@@ -48,29 +54,59 @@ def compare(answer: Answer, node: Node, plan: Plan) -> Seen:
         for name in others
         if name not in known
     ]
+    distributions = dict(added.distributions) if added else {}
+    if used.listed:
+        distributions[_EVERYTHING] = _everything()
+    problems = [text for text in added.problems if text not in keyed.problems] if added else []
     return Seen(
-        unstored,
+        _bounded(unstored),
         imports,
-        dict(added.distributions) if added else {},
-        tuple(name for name in sorted(answer.missing) if name.isidentifier()),
+        distributions,
+        tuple(name for name in sorted(used.missing) if _is_name(name)),
+        tuple(_bounded(problems)),
     )
 
 
 def stale(known: Found, plan: Plan) -> str:
     """Why a result found under a key cannot be used: what it noted besides the key has changed."""
-    if known.imports:
-        now = plan.installed(known.imports).distributions
+    if known.imports or known.distributions:
+        now = dict(plan.installed(known.imports).distributions) if known.imports else {}
+        if _EVERYTHING in known.distributions:
+            now[_EVERYTHING] = _everything()
         for name, value in known.distributions.items():
             if now.get(name) != value:
-                return f"installed {name}, which a library loads, is not what it was"
+                return (
+                    "another library was installed or removed, and it looks at which there are"
+                    if name == _EVERYTHING
+                    else f"installed {name}, which a library loads, is not what it was"
+                )
     for name in known.missing:
-        if _is_there(name, plan):
+        if plan.has_module(name):
             return f"the module {name} is there now, and was not when the result was made"
     return ""
 
 
-def _is_there(name: str, plan: Plan) -> bool:
-    """Whether a step could import a top-level module now.  Nothing is imported here."""
-    if plan.codebase.find(name) is not None:
-        return True
-    return importlib.machinery.PathFinder.find_spec(name, list(search_path())) is not None
+def _asked_as(entry: str) -> str | None:
+    """How the distribution that an entry of a library folder belongs to is asked for."""
+    return entry if entry.endswith(installed.METADATA) else import_name(entry)
+
+
+def _is_name(text: str) -> bool:
+    return len(text) <= 500 and all(part.isidentifier() for part in text.split("."))
+
+
+def _bounded(texts: list[str]) -> list[str]:
+    """No step can fill the ledger with what it says it did."""
+    listed = [text[:500] for text in texts[:_MOST_NAMED]]
+    more = len(texts) - len(listed)
+    return [*listed, f"and {more} more"] if more else listed
+
+
+def _everything() -> str:
+    """The names of all that lies in the library folders; a distribution's has its version."""
+    hasher = hashlib.sha256()
+    for entry in search_path():
+        if entry.endswith(watching.SITES):
+            names = sorted(set(installed.names(entry)) - {"__pycache__"})
+            hasher.update(repr((entry, names)).encode("utf-8", "surrogateescape"))
+    return f"sha256:{hasher.hexdigest()}"

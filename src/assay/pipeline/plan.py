@@ -8,7 +8,9 @@ parameters in the same environment was traced before.
 from __future__ import annotations
 
 import functools
+import re
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +21,17 @@ import msgspec
 from assay import canonical, files
 from assay.isolation.grants import Grants
 from assay.isolation.limits import GIB, Limits
+from assay.isolation.paths import search_path
 from assay.isolation.run import run
 from assay.pipeline import graph as graphs
-from assay.pipeline import keys, tracing
+from assay.pipeline import imports, keys, tracing, watching
 from assay.pipeline.bytecode import compiled_for
 from assay.pipeline.code import Codebase, pack_code, write_code
 from assay.pipeline.environment import Environment, Memo, environment
 from assay.pipeline.graph import Graph
 from assay.pipeline.keys import Components
+from assay.pipeline.tracing import Traced
+from assay.pipeline.watching import Used
 from assay.types import Digest
 
 _TRACING = Limits(memory_bytes=8 * GIB, cpu_seconds=120, wall_seconds=180, answer_bytes=64 << 20)
@@ -38,13 +43,15 @@ class Plan:
 
     folder: Path
     codebase: Codebase
-    graph: Graph
-    environment: Environment
-    """Of every step together."""
     memo: Memo
     data: dict[str, Digest]
     """Every staged file that is not Python source: a step can read all of them."""
     cache: Path
+    environment: Environment
+    """Of every step together."""
+    graph: Graph = field(init=False)
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set, from any thread, to end the run: between two things, so that nothing is half done."""
     _environments: dict[tuple[str, ...], Environment] = field(default_factory=dict)
     _code: dict[str, Components] = field(default_factory=dict)
 
@@ -106,6 +113,10 @@ class Plan:
             self._environments[wanted] = environment(wanted, memo=self.memo, folder=self.folder)
         return self._environments[wanted]
 
+    def has_module(self, name: str) -> bool:
+        """Whether a step could import a module now.  Nothing is imported here."""
+        return self.codebase.find(name) is not None or watching.is_there(name, search_path())
+
 
 def make(
     target: str,
@@ -131,22 +142,66 @@ def make(
         for path, content in codebase.files().items()
         if not path.endswith(".py")
     }
-    request = tracing.Request(codebase.module, name, dict(parameters))
+    request = tracing.Request(codebase.module, name, dict(parameters), list(codebase.roots))
     known = keys.digest(
         {
             **keys.of_code(closure, data, installed),
             "trace": msgspec.json.encode(request, order="deterministic").decode(),
         }
     )
-    told = memo.get(f"graph/{known}")
+    plan = Plan(folder, codebase, memo, data, cache, installed)
+    told = _remembered(plan, known)
     if told is None:
         again = functools.partial(environment, closure.third_party, memo=memo, folder=folder)
         told = _trace(codebase, request, work, compiled_for(installed, again, cache))
-        graphs.decode(told)
-        memo.put(f"graph/{known}", told)
-    plan = Plan(folder, codebase, graphs.decode(told), installed, memo, data, cache)
+        plan.graph = graphs.decode(told.graph)
+        if _depends_on_nothing_else(plan, told.used):
+            memo.put(f"{_GRAPH}/{known}", msgspec.msgpack.encode(told))
+    else:
+        plan.graph = graphs.decode(told.graph)
     plan.environment = plan.installed(plan.imports())
     return plan
+
+
+_GRAPH = "graph/v2"
+
+
+def _remembered(plan: Plan, known: Digest) -> Traced | None:
+    """What the same code gave before, if it would still."""
+    data = plan.memo.get(f"{_GRAPH}/{known}")
+    try:
+        told = msgspec.msgpack.decode(data, type=Traced) if data is not None else None
+    except msgspec.MsgspecError:
+        return None
+    if told is None or any(plan.has_module(name) for name in told.used.missing):
+        return None
+    return told
+
+
+# Names of what gives something else each time, or on another machine, and of modules for that.
+_CHANGING = re.compile(
+    rb"\b(?:now|today|utcnow|time|time_ns|localtime|gmtime|ctime|asctime|strftime|clock\w*"
+    rb"|monotonic\w*|perf_counter\w*|process_time\w*|timeit|\w*random\w*|\w*rng|getrandbits"
+    rb"|uuid\w*|secrets|token_\w+|environ\w*|getenv\w*|getpid|getppid|getlogin|getuser|getcwd|cwd"
+    rb"|gethostname|uname|\w*cpu_count|\w*affinity|\w*temp\w*|mk[sd]temp|getrusage|resource|id)\b"
+)
+
+
+def _depends_on_nothing_else(plan: Plan, used: Used) -> bool:
+    """Whether a graph follows from what its key names, so that it can be remembered.
+
+    A pipeline that asks for the time or for chance, in its own code, is traced anew each time; so
+    is one with libraries that nobody here knows, which might.
+    """
+    closure = plan.codebase.closure(plan.codebase.module)
+    covered = closure.paths | frozenset(plan.data)
+    known = plan.installed(closure.third_party).covers | {"assay"}
+    if used.listed or not set(used.code) <= covered or not set(used.libraries) <= known:
+        return False
+    if imports.sight_through(closure.third_party) is imports.Sight.BYTES:
+        return False
+    files = plan.codebase.files()
+    return not any(_CHANGING.search(files[path]) for path in closure.paths if path.endswith(".py"))
 
 
 def encoded(graph: Graph) -> bytes:
@@ -154,16 +209,20 @@ def encoded(graph: Graph) -> bytes:
     return msgspec.msgpack.encode(graph)
 
 
-def _trace(codebase: Codebase, request: tracing.Request, work: Path, bytecode: Path) -> bytes:
+def _trace(codebase: Codebase, request: tracing.Request, work: Path, bytecode: Path) -> Traced:
     files.make_folder(work)
     with tempfile.TemporaryDirectory(dir=work, prefix="trace-") as place:
         code, scratch = Path(place) / "code", Path(place) / "scratch"
         write_code(codebase.files(), code)
         files.make_folder(scratch)
         roots = tuple(code / root for root in codebase.roots)
-        return run(
+        outcome = run(
             tracing.TARGET,
             msgspec.msgpack.encode(request),
             limits=_TRACING,
             grants=Grants(scratch=scratch, code=roots, bytecode=bytecode),
-        ).value
+        )
+    try:
+        return msgspec.msgpack.decode(outcome.value, type=Traced)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise graphs.wrong("its answer cannot be read") from error

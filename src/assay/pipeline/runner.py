@@ -14,35 +14,41 @@ from __future__ import annotations
 import collections
 import heapq
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
 
 from assay import canonical
-from assay.errors import AssayError, Unavailable
+from assay.errors import AssayError
 from assay.pipeline import graph as graphs
 from assay.pipeline import keys, observed
 from assay.pipeline.arguments import Resolved, Resolver, lengths
-from assay.pipeline.execution import answer_of, tail
+from assay.pipeline.execution import LOG, answer_of, tail
 from assay.pipeline.graph import Node
 from assay.pipeline.host import Found, Host, Made
+from assay.pipeline.judging import (
+    altered,
+    checked,
+    is_final,
+    outputs_differ,
+    raised,
+    stopped,
+    unforeseen,
+)
 from assay.pipeline.plan import Plan
 from assay.pipeline.records import Artifact, Event, Problem, TaskRecord
 from assay.plugins import Executor, Finished, Task, TaskInput
 
+P = ParamSpec("P")
+R = TypeVar("R")
 CacheUse: TypeAlias = Literal["use", "read", "ignore"]
-"""``read`` never lets others use what this run makes; ``ignore`` runs everything anew."""
+"""``read`` never lets others use what this run makes; ``ignore`` runs everything anew, and what
+that gives is what is used from then on."""
 
-_REMEDIES = {
-    "ModuleNotFoundError": "import it by its name at the top of a module, so that it is part of "
-    "what is hashed and staged; or install it",
-    "FileNotFoundError": "give the step a parameter of type pathlib.Path: a step sees the files "
-    "that it is given, and those of its own package",
-    "PermissionError": "a step writes below its current folder only, and reads what it is given",
-}
 FILE_BYTES = 64 << 30
 _POLL = 0.2
 _LONGEST_PAUSE = 30.0
@@ -56,6 +62,8 @@ class Job:
     record: TaskRecord
     resolved: Resolved
     known: Found | None = None
+    folder: Path = field(default_factory=Path)
+    """Of its last attempt."""
     first: list[str] = field(default_factory=list)
     """Digests of a first execution's outputs, where determinism is checked."""
 
@@ -101,9 +109,10 @@ class Runner:
         sorter = graphs.order(self._plan.graph)
         nodes = {node.id: node for node in self._plan.graph.nodes}
         try:
-            while sorter.is_active() and self.failed is None:
+            while sorter.is_active() and self.failed is None and not self._stopping():
                 for name in sorter.get_ready():
-                    self._begin(nodes[name])
+                    if not self._stopping():
+                        self._begin(nodes[name])
                 self._start()
                 for name in [n for n, left in self._left.items() if not left]:
                     del self._left[name]
@@ -116,9 +125,14 @@ class Runner:
             self.cancelled = True
         except AssayError as error:
             self.failed = self.failed or error
+        except BaseException:  # A mistake of ours.  Nothing may go on behind it.
+            self._executor.shutdown(cancel=True)
+            raise
         try:
+            while self._flying and not self._stopping():
+                self._land()  # What still ran when another step failed is kept, too.
             self._executor.shutdown(cancel=self.cancelled)
-            while self._flying:  # What still ran when another step failed is kept, too.
+            while self._flying:
                 self._land()
         except KeyboardInterrupt:
             self.cancelled = True
@@ -129,6 +143,11 @@ class Runner:
             self._flush()
         self._skip_rest(nodes)
 
+    def _stopping(self) -> bool:
+        """Whether somebody asked for an end."""
+        self.cancelled = self.cancelled or self._plan.stop.is_set()
+        return self.cancelled
+
     # -- beginning --------------------------------------------------------------------------------
 
     def _begin(self, node: Node) -> None:
@@ -138,17 +157,27 @@ class Runner:
             self._left[node.id] = 0
             self._effect(node)
             return
-        for dataset in self._resolver.lineage(node):
+        try:
             if any(output.kind == "model" for output in node.outputs):
-                self._host.may_train(dataset)
-        count = lengths(node, self._resolver)
+                for dataset in sorted(self._resolver.lineage(node)):
+                    self._host.may_train(dataset)
+            count = lengths(node, self._resolver)
+        except AssayError as error:
+            record = TaskRecord(node.id, node.id, "waiting")
+            self.tasks.append(record)
+            self._fail(record, stopped(error, node.id, node.options))
+            raise
         names = [node.id] if count is None else [f"{node.id}[{n}]" for n in range(count)]
         self._jobs[node.id] = []
         self._left[node.id] = len(names)
         for number, name in enumerate(names):
             record = TaskRecord(name, node.id, "waiting")
             self.tasks.append(record)
-            resolved = self._resolver.resolve(node, None if count is None else number)
+            try:
+                resolved = self._resolver.resolve(node, None if count is None else number)
+            except AssayError as error:
+                self._fail(record, stopped(error, name, node.options))
+                raise
             job = Job(node, record, resolved)
             self._jobs[node.id].append(job)
             self._ready.append(job)
@@ -175,12 +204,16 @@ class Runner:
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
             self._ready.append(heapq.heappop(self._later)[2])
-        while self._ready and len(self._flying) < self._executor.slots:
+        while self._ready and len(self._flying) < self._executor.slots and not self._stopping():
             job = self._ready.popleft()
-            if not job.record.attempts and self._look_up(job):
-                self._left[job.node.id] -= 1
-                continue
-            self._submit(job)
+            try:
+                if not job.record.attempts and self._look_up(job):
+                    self._left[job.node.id] -= 1
+                    continue
+                self._submit(job)
+            except AssayError as error:
+                self._fail(job.record, stopped(error, job.record.name, job.node.options))
+                raise
 
     def _look_up(self, job: Job) -> bool:
         """Take a result that is there already; else note why there is none."""
@@ -223,7 +256,7 @@ class Runner:
     def _submit(self, job: Job) -> None:
         record, node, options = job.record, job.node, job.node.options
         if not self._opened:
-            self._executor.open(self._plan.archive, self._plan.archive_digest)
+            self._calling(job, self._executor.open, self._plan.archive, self._plan.archive_digest)
             self._opened = True
         self._folders += 1
         record.state, record.attempts = "running", record.attempts + 1
@@ -231,7 +264,7 @@ class Runner:
             name=record.name,
             payload=msgspec.msgpack.encode(job.resolved.call(node.target, self._seed)),
             inputs=tuple(
-                TaskInput(item.artifact.digest, str(self._resolver.place(item)))
+                TaskInput(item.name, str(self._resolver.place(item)))
                 for item in job.resolved.inputs
             ),
             memory_bytes=options.memory,
@@ -245,8 +278,18 @@ class Runner:
             distributions=self._plan.environment.digest,
         )
         self._tell(record, "running" if record.attempts == 1 else f"attempt {record.attempts}")
-        future = self._executor.submit(task, self._work / f"task-{self._folders}")
-        self._flying[future] = job
+        job.folder = self._work / f"task-{self._folders}"
+        self._flying[self._calling(job, self._executor.submit, task, job.folder)] = job
+
+    @staticmethod
+    def _calling(job: Job, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call an executor, which may be a plug-in."""
+        try:
+            return function(*args, **kwargs)
+        except AssayError:
+            raise
+        except Exception as error:
+            raise unforeseen(error, job.record.name) from error
 
     # -- landing ----------------------------------------------------------------------------------
 
@@ -264,49 +307,34 @@ class Runner:
                 self._finish(job, finished)
             except AssayError as error:
                 self._retry(job, error)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                # A cancelled future, or a mistake in an executor.
-                why = f"{type(error).__name__}: {error}"
-                self._retry(job, Unavailable(f"step {job.record.name}: {why}", code="executor"))
+            except Exception as error:  # A cancelled future, or a mistake in an executor.
+                self._retry(job, unforeseen(error, job.record.name))
         self._flush()
 
     def _finish(self, job: Job, finished: Finished) -> None:
         record, node = job.record, job.node
-        answer = answer_of(finished)
+        answer = checked(answer_of(finished), node, record.name)
         record.seconds, record.cpu_seconds = answer.seconds, finished.cpu_seconds
         record.max_rss, record.level, record.where = (
             finished.max_rss,
             finished.level,
             finished.where,
         )
-        record.log = self._host.keep_log(Path(finished.log))
         if answer.raised is not None:
-            raised = answer.raised
-            error = AssayError(
-                f"step {record.name} failed: {raised.kind}: {raised.message}{raised.place}"
-                if not raised.code
-                else f"step {record.name}: {raised.message}{raised.place}",
-                remedy=raised.remedy
-                or _REMEDIES.get(raised.kind, "")
-                or f"assay run logs {self._host.run} {record.name}",
-                code="step.raised",
-            )
-            printed = tail(Path(finished.log))
-            if printed:
-                error.details["printed"] = printed
-            raise error
+            raise raised(answer.raised, record.name, self._host.run)
+        seen = observed.compare(answer, node, self._plan)
+        if seen.problems and self._plan.environment.state != "altered":
+            raise altered(seen.problems, record.name)
+        record.log = self._host.keep_log(Path(finished.log))
         if self._twice and not self._same(job, finished):
             return
         record.outputs = self._keep(node, answer.outputs, finished.outputs)
-        seen = observed.compare(answer, node, self._plan)
         record.unstored = seen.unstored
         if finished.level != "full":
             record.unstored.append(
                 f"what it reads cannot be bounded at isolation level {finished.level}"
             )
-        usable = self._cache == "use" and not record.unstored
+        usable = self._cache != "read" and not record.unstored
         self._made.append(
             Made(
                 record=record,
@@ -331,14 +359,7 @@ class Runner:
             self._submit(job)
             return False
         if job.first != (digests or ["nothing"]):
-            names = [o.name for o in job.node.outputs]
-            raise AssayError(
-                f"step {job.record.name} gives different results for the same inputs and seed "
-                f"{self._seed}: {', '.join(names)}",
-                remedy="draw random numbers from a generator seeded by a parameter called seed, "
-                "sort what comes out of sets, and leave out the time",
-                code="step.determinism",
-            )
+            raise outputs_differ(job.node, job.record.name, self._seed)
         return True
 
     def _keep(self, node: Node, named: list[list[str]], paths: list[str]) -> list[list[Artifact]]:
@@ -350,10 +371,15 @@ class Runner:
 
     def _retry(self, job: Job, error: AssayError) -> None:
         record = job.record
-        if self.cancelled:
+        if self._stopping():
             return  # It did not fail: `_skip_rest` says what became of it.
+        error = stopped(error, record.name, job.node.options)
         again = record.attempts <= job.node.options.retries and not job.first
-        if not again or error.code == "usage.step.type":
+        if not again or is_final(error):
+            log = job.folder / LOG
+            if printed := tail(log):
+                record.log = self._host.keep_log(log)
+                error.details["printed"] = printed
             self._fail(record, error)
             self.failed = self.failed or error
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ import msgspec
 
 from assay.errors import Usage
 from assay.pipeline import codecs
-from assay.pipeline.graph import MOST_ITEMS, Const, File, Output, Value
+from assay.pipeline.graph import MOST_ITEMS, Const, File, From, Items, Output, Value
 
 FILE = "file/1"
 """The codec of a parameter of type `Path`: the bytes as they are."""
@@ -40,6 +41,8 @@ class Signature:
     hints: Mapping[str, Any]
     """Parameter → annotation; of a list of frames or models, that of one item."""
     codecs: Mapping[str, str]
+    items: Mapping[str, tuple[Any, str]]
+    """Parameter annotated ``list[T]`` → T, and how each of several results is read."""
     gives: tuple[Given, ...]
     build: Any
     """The NamedTuple that groups the results, `tuple`, or None for a single result."""
@@ -52,26 +55,81 @@ class Signature:
     def seed(self) -> bool:
         return "seed" in self.hints
 
-    def check(self, name: str, value: Value, where: str) -> Value:
-        """An argument of a pipeline's call, held to the annotation as far as it is known."""
-        codec, hint = self.codecs[name], self.hints[name]
-        if codec == FILE:
-            if isinstance(value, Const) and isinstance(value.value, str):
-                return File(value.value)
-            if isinstance(value, Const) and value.value is None and _optional(hint):
-                return value
-            if not isinstance(value, File):
-                raise _type(where, "a path of a file of the project")
-            return value
-        if isinstance(value, File):
-            raise _type(where, spelt(hint))
-        if isinstance(value, Const):
-            if value.value is None and _optional(hint):
-                return value
-            if not codecs.is_json(hint):
-                raise _type(where, f"what another step returned, of type {spelt(hint)}")
-            return Const(_converted(value.value, hint, where))
+    def check(self, name: str, value: Value, where: str, given: Callable[[From], Output]) -> Value:
+        """An argument of a pipeline's call, held to the annotation as far as it is known.
+
+        `given` tells what another step gives.  Raises `Usage`.
+        """
+        hint, codec = self.hints[name], self.codecs[name]
+        item = self.items.get(name)
+        whole = codecs.is_json(hint)  # A list of plain values is one value, too.
+        if item is None:
+            if isinstance(value, Items):
+                raise _type(where, f"{spelt(hint)}, and it gets a list of results", _UNPACK)
+            return _one(value, hint, codec, where, given)
+        if isinstance(value, From):
+            if given(value).many:
+                return _one(value, item[0], item[1], where, given, many=True)
+            if not whole:
+                raise _type(where, f"a list of {spelt(item[0])}", "put it into a list: [x]")
+        if isinstance(value, Const) and not whole and isinstance(value.value, list):
+            value = Items([Const(part) for part in cast("list[Any]", value.value)])
+        if isinstance(value, Items):
+            return Items([_part(part, item, where, given) for part in value.items])
+        if not whole:
+            raise _type(where, f"a list of {spelt(item[0])}")
+        return _one(value, hint, codec, where, given)
+
+
+def _part(
+    part: Const | File | From | Items,
+    item: tuple[Any, str],
+    where: str,
+    given: Callable[[From], Output],
+) -> Const | File | From:
+    if isinstance(part, Items) or (isinstance(part, From) and given(part).many):
+        raise Usage(
+            f"{where} is a list of lists of results, which cannot be passed to a step",
+            remedy="pass each list as an argument of its own",
+            code="pipeline.nested",
+        )
+    return _one(part, *item, where, given)
+
+
+def _one(
+    value: Value,
+    hint: Any,
+    codec: str,
+    where: str,
+    given: Callable[[From], Output],
+    *,
+    many: bool = False,
+) -> Const | File | From:
+    """One thing that a step gets, held to its annotation."""
+    if isinstance(value, Const) and value.value is None and _optional(hint):
         return value
+    if codec == FILE:
+        if isinstance(value, Const) and isinstance(value.value, str):
+            return File(value.value)
+        if not isinstance(value, File):
+            raise _type(where, "a path of a file of the project")
+        return value
+    if isinstance(value, Const):
+        if not codecs.is_json(hint):
+            raise _type(where, f"what another step returned, of type {spelt(hint)}")
+        return Const(_converted(value.value, hint, where))
+    if not isinstance(value, From):
+        raise _type(where, spelt(hint))
+    output = given(value)
+    if output.many and not many:
+        raise _type(where, f"one {spelt(hint)}, and {value.node} gives a list of such", _MAP)
+    if output.codec != codec:
+        raise _type(where, f"{spelt(hint)}, and {value.node} gives another type ({output.codec})")
+    return value
+
+
+_UNPACK = "unpack it (`a, b = step()`) and pass one of them; or annotate the parameter list[T]"
+_MAP = "map over it (`STEP.map(x=each(results))`), or annotate the parameter list[T]"
 
 
 def reference(function: Callable[..., Any], what: str) -> str:
@@ -123,6 +181,7 @@ def of(function: Callable[..., Any], name: str) -> Signature:
         ) from error
     taken: dict[str, Any] = {}
     used: dict[str, str] = {}
+    items: dict[str, tuple[Any, str]] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise Usage(
@@ -137,9 +196,11 @@ def of(function: Callable[..., Any], name: str) -> Signature:
                 code="step.arguments",
             )
         hint = _annotated(hints, parameter.name, f"parameter {parameter.name} of step {name}")
-        taken[parameter.name], used[parameter.name] = _parameter(hint)
+        taken[parameter.name], used[parameter.name], item = _parameter(hint)
+        if item is not None:
+            items[parameter.name] = item
     given, build = _results(_annotated(hints, "return", f"the result of step {name}"))
-    return Signature(name, taken, used, tuple(given), build)
+    return Signature(name, taken, used, items, tuple(given), build)
 
 
 def _annotated(hints: Mapping[str, Any], name: str, what: str) -> Any:
@@ -152,16 +213,19 @@ def _annotated(hints: Mapping[str, Any], name: str, what: str) -> Any:
     return hints[name]
 
 
-def _parameter(hint: Any) -> tuple[Any, str]:
+def _parameter(hint: Any) -> tuple[Any, str, tuple[Any, str] | None]:
+    """What is read as one, and how; and where it is a list, its item, and how that is read."""
     stripped = strip(hint)
     if _is_path(_not_none(stripped)):
-        return hint, FILE
-    if codecs.is_json(stripped):
-        return hint, codecs.codec_for(stripped).name
+        return hint, FILE, None
     item = _item(stripped)
+    if codecs.is_json(stripped):
+        codec = codecs.codec_for(stripped).name
+        return hint, codec, None if item is None else (item, codecs.codec_for(strip(item)).name)
     if item is not None:
-        return item, FILE if _is_path(strip(item)) else codecs.codec_for(strip(item)).name
-    return hint, codecs.codec_for(_not_none(stripped)).name
+        codec = FILE if _is_path(strip(item)) else codecs.codec_for(strip(item)).name
+        return item, codec, (item, codec)
+    return hint, codecs.codec_for(_not_none(stripped)).name, None
 
 
 def _results(hint: Any) -> tuple[list[Given], Any]:
@@ -201,12 +265,6 @@ def bare(hint: Any) -> Any:
     return stripped if codecs.is_json(stripped) else _not_none(stripped)
 
 
-def item_of(hint: Any) -> Any:
-    """The annotation of one item, where the annotation is of a list of plain values."""
-    stripped = bare(hint)
-    return (_item(stripped) or hint) if codecs.is_json(stripped) else hint
-
-
 def check_schema(value: Any, hint: Any, what: str) -> None:
     """Hold a frame to the pandera schema in its annotation, if there is one; raises `Usage`."""
     if strip(hint) is hint and "pandera" not in repr(hint):
@@ -244,23 +302,27 @@ def _is_path(hint: Any) -> bool:
 
 
 def plain(value: Any, where: str) -> Any:
-    """A value as JSON carries it; raises `Usage` for one it does not."""
+    """A value as JSON carries it, mappings sorted; raises `Usage` for one it does not."""
     try:
-        made = msgspec.to_builtins(value, str_keys=True)
+        made = msgspec.to_builtins(value, str_keys=True, order="deterministic")
         if isinstance(made, list) and len(cast("list[Any]", made)) > MOST_ITEMS:
             raise TypeError(f"more than {MOST_ITEMS:,} items")
+        json.dumps(made, allow_nan=False).encode()
+        msgspec.msgpack.encode(made)
         return made
-    except (TypeError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise Usage(
-            f"{where} is a {type(value).__name__}, which cannot be written down as JSON: {error}",
-            remedy="pass numbers, text, lists, dicts or dataclasses; make other things in a step",
+            f"{where} is a {type(value).__name__}, which cannot be written down exactly: {error}",
+            remedy="pass finite numbers of up to 64 bits, text, lists, dicts or dataclasses; make "
+            "other things in a step",
             code="pipeline.argument",
         ) from error
 
 
 def _converted(value: Any, hint: Any, where: str) -> Any:
     try:
-        return msgspec.to_builtins(msgspec.convert(value, strip(hint), str_keys=True))
+        found = msgspec.convert(value, strip(hint), str_keys=True)
+        return msgspec.to_builtins(found, str_keys=True, order="deterministic")
     except (msgspec.ValidationError, TypeError) as error:
         raise Usage(
             f"{where}: {error}", remedy=f"it is annotated {spelt(hint)}", code="step.type"
@@ -272,8 +334,8 @@ def spelt(hint: Any) -> str:
     return hint.__qualname__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
-def _type(where: str, wanted: str) -> Usage:
-    return Usage(f"{where} has to be {wanted}", remedy="see its annotation", code="step.type")
+def _type(where: str, wanted: str, remedy: str = "see its annotation") -> Usage:
+    return Usage(f"{where} has to be {wanted}", remedy=remedy, code="step.type")
 
 
 def pipeline_arguments(

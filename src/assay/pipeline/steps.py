@@ -9,167 +9,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import PurePath
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from assay.errors import Usage
-from assay.pipeline import signatures
+from assay.pipeline import notes, signatures
 from assay.pipeline.graph import Const, Each, File, From, Items, Node, Options, Output, Value
+from assay.pipeline.notes import Mapped, Result, Tracer, tracing, value_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
-
-
-class Result:
-    """Stands, while a pipeline is traced, for what a step will return."""
-
-    def __init__(self, node: str, outputs: Sequence[Output], output: int | None = None) -> None:
-        self._node = node
-        self._outputs = outputs
-        self._output = output
-
-    def after(self, *others: Any) -> Result:
-        """Let this step wait for others whose results it does not read."""
-        tracer = tracing()
-        for other in others:
-            if not isinstance(other, Result):
-                raise Usage(
-                    f"{self._node} cannot wait for {type(other).__name__}",
-                    remedy="name what another step returned",
-                    code="pipeline.after",
-                )
-            tracer.wait(self._node, other._node)
-        return self
-
-    def reference(self) -> From | Items:
-        """How the graph spells it."""
-        if self._output is None and len(self._outputs) > 1:
-            return Items([From(self._node, n) for n in range(len(self._outputs))])
-        return From(self._node, self._output or 0)
-
-    def __iter__(self) -> Iterator[Result]:
-        return iter([self[number] for number in range(len(self._split("unpacked")))])
-
-    def __getitem__(self, number: int) -> Result:
-        outputs = self._split("indexed")
-        if not -len(outputs) <= number < len(outputs):
-            raise IndexError(number)
-        return Result(self._node, self._outputs, number % len(outputs))
-
-    def __getattr__(self, name: str) -> Result:
-        if not name.startswith("_") and self._output is None:
-            for number, output in enumerate(self._outputs):
-                if output.name == name:
-                    return Result(self._node, self._outputs, number)
-        raise AttributeError(name)
-
-    def _split(self, how: str) -> Sequence[Output]:
-        if self._output is not None or len(self._outputs) < 2:
-            raise self._unknown(how)
-        return self._outputs
-
-    def _unknown(self, how: str) -> Usage:
-        return Usage(
-            f"what {self._node} returns is {how} in the pipeline, but is known only when it ran",
-            remedy="do that inside a step; annotate the step `-> tuple[A, B]` to give two results",
-            code="pipeline.value",
-        )
-
-    def _refuse(self, *_: object, **__: object) -> Any:
-        raise self._unknown("used as a value")
-
-    __bool__ = __len__ = __int__ = __float__ = __index__ = _refuse
-    __add__ = __radd__ = __sub__ = __mul__ = __truediv__ = __lt__ = __le__ = __gt__ = __ge__ = (
-        _refuse
-    )
-    __contains__ = __call__ = _refuse
-
-
-class _Each:
-    """A value to map over; see `each`."""
-
-    def __init__(self, of: Any) -> None:
-        self.of = of
-
-
-def each(values: Sequence[R] | list[R]) -> R:
-    """Mark an argument of `Step.map`: one task for each of `values`, a list or a step's result."""
-    return cast(R, _Each(values))
-
-
-class Tracer:
-    """The notes taken while a pipeline runs under `trace`."""
-
-    def __init__(self) -> None:
-        self.nodes: dict[str, Node] = {}
-        self._targets: dict[str, str] = {}
-        self.running: list[str] = []
-
-    def add(self, name: str, make: Callable[[str], Node]) -> Result:
-        """Note a call under a name of its own: ``fit``, ``fit-2``, …"""
-        node_id, number = name, 1
-        while node_id in self.nodes:
-            number += 1
-            node_id = f"{name}-{number}"
-        node = self.nodes[node_id] = make(node_id)
-        other = self._targets.setdefault(name, node.target)
-        if other != node.target:
-            raise Usage(
-                f"two different steps are called {name}: {other} and {node.target}",
-                remedy='give one of them a name: @step(name="...")',
-                code="pipeline.name",
-            )
-        return Result(node_id, node.outputs)
-
-    def wait(self, node: str, other: str) -> None:
-        held = self.nodes[node]
-        self.nodes[node] = Node(
-            held.id,
-            held.kind,
-            held.target,
-            held.arguments,
-            held.codecs,
-            held.outputs,
-            held.options,
-            [*held.after, other],
-        )
-
-
-_tracer: Tracer | None = None
-
-
-def tracing() -> Tracer:
-    """The notes being taken; raises `Usage` outside of a pipeline."""
-    if _tracer is None:
-        raise Usage(
-            "this can be called in a function decorated with @pipeline only",
-            remedy="put the call in a pipeline, and start that: assay run FILE",
-            code="pipeline.outside",
-        )
-    return _tracer
-
-
-def value_of(given: Any, where: str) -> Value:
-    """An argument as the graph spells it; raises `Usage` for what cannot travel."""
-    if isinstance(given, Result):
-        return given.reference()
-    if isinstance(given, PurePath):
-        return File(str(given))
-    if isinstance(given, (list, tuple)) and any(
-        isinstance(item, (Result, PurePath)) for item in cast(Sequence[Any], given)
-    ):
-        items = [value_of(item, where) for item in cast(Sequence[Any], given)]
-        return Items([item for item in items if not isinstance(item, Each)])
-    if isinstance(given, _Each):
-        raise Usage(
-            f"{where}: each() is for a step's map",
-            remedy="call STEP.map(..., parameter=each(values))",
-            code="pipeline.each",
-        )
-    return Const(signatures.plain(given, where))
 
 
 class Step(Generic[P, R]):
@@ -183,7 +35,7 @@ class Step(Generic[P, R]):
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if _tracer is None:
+        if not notes.are_taken():
             return self.function(*args, **kwargs)
         return cast(R, self._note(args, kwargs, mapped=False))
 
@@ -192,13 +44,13 @@ class Step(Generic[P, R]):
 
         Arguments marked together go together and are of one length.  Gives the list of results.
         """
-        if _tracer is None:
+        if not notes.are_taken():
             return self._map_here(args, kwargs)
         return cast("list[R]", self._note(args, kwargs, mapped=True))
 
     def _map_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[R]:
         bound = self._bind(args, kwargs)
-        lists = {name: list(v.of) for name, v in bound.items() if isinstance(v, _Each)}
+        lists = {name: list(v.of) for name, v in bound.items() if isinstance(v, Mapped)}
         lengths = {len(items) for items in lists.values()}
         if len(lengths) != 1:
             raise _no_each(self.name, lengths)
@@ -221,6 +73,7 @@ class Step(Generic[P, R]):
         return dict(bound.arguments)
 
     def _note(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, mapped: bool) -> Result:
+        self._check_place()
         signature = signatures.of(self.function, self.name)
         if signature.seed and "seed" not in kwargs:
             # Left out, it is the run's.
@@ -231,10 +84,11 @@ class Step(Generic[P, R]):
         arguments: dict[str, Value] = {}
         for name, given in bound.items():
             where = f"{self.name}({name}=…)"
-            if mapped and isinstance(given, _Each):
-                arguments[name] = self._each(given.of, where)
+            if mapped and isinstance(given, Mapped):
+                arguments[name] = self._each(signature, name, given.of, where)
             else:
-                arguments[name] = signature.check(name, value_of(given, where), where)
+                value = value_of(given, where)
+                arguments[name] = signature.check(name, value, where, tracing().output)
         if mapped and not any(isinstance(value, Each) for value in arguments.values()):
             raise _no_each(self.name, set())
         outputs = [
@@ -259,13 +113,37 @@ class Step(Generic[P, R]):
             ),
         )
 
-    def _each(self, of: Any, where: str) -> Each:
-        value = value_of(of if isinstance(of, Result) else list(of), where)
+    def _each(self, signature: signatures.Signature, name: str, of: Any, where: str) -> Each:
+        known = isinstance(of, (Result, list, tuple))
+        value = value_of(of if known else list(of), where)
+        if isinstance(value, From):
+            output = tracing().output(value)
+            if not output.many:
+                raise Usage(
+                    f"{where}: each() takes a list of results, and {value.node} gives one",
+                    remedy="map over what another map gave, or over a step that returns a list of "
+                    "frames or models; loop over plain values inside a step",
+                    code="pipeline.each",
+                )
+            one = signature.check(name, value, where, lambda _: notes.single(output))
+            return Each(cast(From, one))
         if isinstance(value, Const):
             value = Items([Const(item) for item in value.value])
-        if not isinstance(value, (Items, From)):
-            raise Usage(f"{where}: each() takes a list", code="pipeline.each")
-        return Each(value)
+        if not isinstance(value, Items):
+            raise Usage(f"{where}: each() takes a list", remedy="each([...])", code="pipeline.each")
+        items = [signature.check(name, item, where, tracing().output) for item in value.items]
+        return Each(Items(cast("list[Const | File | From | Items]", items)))
+
+    def _check_place(self) -> None:
+        """Raise `Usage` unless another process finds this very step under its name."""
+        module, _, name = self.target.partition(":")
+        if getattr(sys.modules.get(module), name, None) is not self:
+            raise Usage(
+                f"step {self.name} cannot be found as {name} in {module}: something else has that "
+                "name there",
+                remedy="give the function and the step one name of their own, @step outermost",
+                code="step.hidden",
+            )
 
 
 def _no_each(name: str, lengths: set[int]) -> Usage:
@@ -312,14 +190,11 @@ class Pipeline(Generic[P, R]):
 
 def trace(made: Pipeline[..., Any], arguments: dict[str, Any]) -> tuple[Tracer, Any]:
     """Call a pipeline and note the steps it calls; what it returned."""
-    global _tracer
-    tracer = _tracer = Tracer()
     try:
-        return tracer, made(**arguments)
+        with notes.taken() as tracer:
+            return tracer, made(**arguments)
     except RecursionError:
         raise Usage(f"the pipeline {made.name} never ends", code="pipeline.cycle") from None
-    finally:
-        _tracer = None
 
 
 def _bytes(size: int | str) -> int:
@@ -366,9 +241,9 @@ def step(
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
     """Make a function a step: ``@step``, or ``@step(retries=2, timeout=60)``.
 
-    Every parameter and the result are annotated.  A parameter of type `pathlib.Path` is a file or
-    folder of the project: its content is what counts.  A parameter called ``seed`` gets the
-    run's seed unless one is given.  ``-> tuple[A, B]`` gives two results.
+    Every parameter and the result are annotated.  A parameter of type `pathlib.Path` is a file of
+    the project: its content is what counts, and how its name ends.  A parameter called ``seed``
+    gets the run's seed unless one is given.  ``-> tuple[A, B]`` gives two results.
 
     Parameters
         name: what it is called in a run; by default the function's name.

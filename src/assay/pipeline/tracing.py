@@ -6,6 +6,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,9 @@ import msgspec
 from assay.errors import AssayError, NotFound, Usage
 from assay.pipeline import signatures
 from assay.pipeline.graph import FORMAT, From, Graph
-from assay.pipeline.steps import Pipeline, Result, trace
+from assay.pipeline.notes import Result
+from assay.pipeline.steps import Pipeline, trace
+from assay.pipeline.watching import Used, Watch
 
 TARGET = "assay.pipeline.tracing:call"
 
@@ -26,11 +29,27 @@ class Request(msgspec.Struct):
     pipeline: str
     """Its name in the module; empty: the only one there."""
     parameters: dict[str, Any]
+    roots: list[str]
+    """The names of the folders of first-party code."""
+
+
+class Traced(msgspec.Struct):
+    """A graph, and what was used to come to it."""
+
+    graph: bytes
+    used: Used
 
 
 def call(payload: bytes) -> bytes:
-    """Trace the pipeline that `payload` (a `Request`) names; the encoded `Graph`."""
+    """Trace the pipeline that `payload` (a `Request`) names; the encoded `Traced`."""
     request = msgspec.msgpack.decode(payload, type=Request)
+    watch = Watch()
+    graph = _trace(request)
+    roots = [Path(place) for place in sys.path if Path(place).name in request.roots]
+    return msgspec.msgpack.encode(Traced(graph, watch.used(roots)))
+
+
+def _trace(request: Request) -> bytes:
     made = _find(_imported(request.module), request.pipeline)
     arguments = signatures.pipeline_arguments(made.function, made.name, request.parameters)
     parameters = {n: signatures.plain(_spelt(v), f"parameter {n}") for n, v in arguments.items()}
