@@ -189,7 +189,7 @@ class RunHost:
     def file(self, path: str) -> Artifact:
         given = Path(path)
         real = (self._plan.folder / given).resolve()
-        by_person = path in self._named(self._action.parameters)
+        by_person = path in self._plan.named_files
         inside = real.is_relative_to(self._plan.folder)
         hidden = real.is_relative_to(self._doing.layout.root.resolve())
         if hidden or not (inside or by_person):
@@ -209,10 +209,6 @@ class RunHost:
         size = real.stat().st_size
         digest = self._doing.store.put(ring_of(self.project), real, salted=True)
         return Artifact(digest, "file/1", "data", size)
-
-    @staticmethod
-    def _named(parameters: Mapping[str, Any]) -> set[str]:
-        return {value for value in parameters.values() if isinstance(value, str)}
 
     def _ring(self, kind: str) -> str:
         return models_ring(self.project) if kind == "model" else ring_of(self.project)

@@ -65,6 +65,7 @@ class RunPipeline(Action, frozen=True, kw_only=True):
     plan: str
     """Digest over code, graph and environment; see `prepare`."""
     parameters: dict[str, Any]
+    """All of them, with those that the pipeline's code fills in."""
     environment: str
     isolation: str
     ports: tuple[int, ...] = ()
@@ -78,6 +79,8 @@ class RunPipeline(Action, frozen=True, kw_only=True):
     check_determinism: bool = False
     resumes: str = ""
     """The run that this one goes on with."""
+    given: tuple[str, ...] = ()
+    """The parameters that whoever asks gave, and that may name files outside of the project."""
 
     def target(self, view: View) -> Target:
         if self.resumes:
@@ -152,6 +155,7 @@ class RunPipeline(Action, frozen=True, kw_only=True):
             "pipeline": self.pipeline,
             "actor": doing.actor,
             "parameters": self.parameters,
+            "given": list(self.given),
             "executor": self.executor,
             "seed": self.seed,
         }
@@ -225,6 +229,13 @@ def prepare(
     process.  Raises `Usage`, `NotFound`, `Verification` or `Unavailable`.
     """
     workspace.view.follow()
+    given = dict(parameters or {})
+    if resumes:
+        # What the code filled in then was not given by anybody, nor is it now.
+        before = find_run(workspace.view, project, resumes).get("given", [])
+        named = [parameter for parameter in given if parameter in before]
+    else:
+        named = list(given)
     name = f"plan-{ids.new_id()}"
     work = workspace.layout.root / "work" / name
     # Recovery, elsewhere and meanwhile, leaves a folder alone that is marked.
@@ -233,7 +244,8 @@ def prepare(
             made = plan.make(
                 target,
                 folder=folder.resolve(),
-                parameters=dict(parameters or {}),
+                parameters=given,
+                named=named,
                 memo=workspace.view.memo,
                 work=work,
                 cache=_bytecode_folder(),
@@ -267,6 +279,7 @@ def prepare(
         cache=cache,
         check_determinism=check_determinism,
         resumes=resumes,
+        given=tuple(sorted(named)),
     )
 
 

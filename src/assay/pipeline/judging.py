@@ -94,6 +94,12 @@ def stopped(error: AssayError, name: str, options: Options) -> AssayError:
     """The same error in the words of a step's author: isolation knows of no steps."""
     if f"step {name}" in error.message:
         return error
+    if error.code == "verification.isolation.raised":
+        return Unavailable(
+            f"step {name} gave no answer: {error.message.partition('failed: ')[2]}",
+            remedy="return values; what is printed goes to its log",
+            code="step.answer",
+        )
     _, _, why = error.code.partition("unavailable.isolation.")
     if why not in _STOPPED or not isinstance(error, Unavailable):
         error.message = f"step {name}: {error.message}"

@@ -7,14 +7,15 @@ parameters in the same environment was traced before.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -50,6 +51,8 @@ class Plan:
     environment: Environment
     """Of every step together."""
     graph: Graph = field(init=False)
+    named_files: frozenset[str] = frozenset()
+    """What may be paths, in parameters that whoever asks for the run gave: not in the code."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set, from any thread, to end the run: between two things, so that nothing is half done."""
     _environments: dict[tuple[str, ...], Environment] = field(default_factory=dict)
@@ -123,12 +126,14 @@ def make(
     *,
     folder: Path,
     parameters: Mapping[str, Any],
+    named: Sequence[str],
     memo: Memo,
     work: Path,
     cache: Path,
 ) -> Plan:
     """Read the code of ``FILE[:PIPELINE]`` or ``MODULE[:PIPELINE]`` and trace it.
 
+    `named` are the parameters that whoever asks gave, the values of which may name any file;
     `work` is a private folder for what is staged meanwhile, `cache` one for what is compiled.
     Raises `Usage`, `NotFound` or `Unavailable` for what is wrong with it.
     """
@@ -149,7 +154,8 @@ def make(
             "trace": msgspec.json.encode(request, order="deterministic").decode(),
         }
     )
-    plan = Plan(folder, codebase, memo, data, cache, installed)
+    files = frozenset(text for name in named for text in _texts(parameters[name]))
+    plan = Plan(folder, codebase, memo, data, cache, installed, named_files=files)
     told = _remembered(plan, known)
     if told is None:
         again = functools.partial(environment, closure.third_party, memo=memo, folder=folder)
@@ -161,6 +167,20 @@ def make(
         plan.graph = graphs.decode(told.graph)
     plan.environment = plan.installed(plan.imports())
     return plan
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a parameter, which may be JSON itself, as paths are spelt in a graph."""
+    if isinstance(value, (list, tuple)):
+        for item in cast("Sequence[Any]", value):
+            yield from _texts(item)
+    elif isinstance(value, (str, Path)):
+        yield str(Path(value))
+        if str(value).lstrip().startswith("["):
+            with contextlib.suppress(msgspec.MsgspecError):
+                yield from (
+                    str(Path(text)) for text in msgspec.json.decode(str(value), type=list[str])
+                )
 
 
 _GRAPH = "graph/v2"
