@@ -149,18 +149,23 @@ def _argument(signature: Signature, name: str, given: Argument, inputs: Sequence
     hint, codec = signature.hints[name], signature.codecs[name]
     if isinstance(given, Plain):
         return _plain(given.value, hint, codec)
+    if isinstance(given, Mixed) and name in signature.parts:
+        pairs = zip(given.items, signature.parts[name], strict=True)
+        return signatures.built(hint, [_item(item, of, inputs, name) for item, of in pairs])
     if isinstance(given, Mixed) or given.many:
         # A list of plain values is one value to a codec, and here each has a file of its own.
         hint, codec = signature.items[name]
     if isinstance(given, Mixed):
-        return [
-            _plain(item.value, hint, codec)
-            if isinstance(item, Plain)
-            else _read(inputs[item.files[0]], hint, codec, name)
-            for item in given.items
-        ]
+        return [_item(item, (hint, codec), inputs, name) for item in given.items]
     read = [_read(inputs[number], hint, codec, name) for number in given.files]
     return read if given.many else read[0]
+
+
+def _item(item: Plain | Read, of: tuple[Any, str], inputs: Sequence[Path], name: str) -> Any:
+    hint, codec = of
+    if isinstance(item, Plain):
+        return _plain(item.value, hint, codec)
+    return _read(inputs[item.files[0]], hint, codec, name)
 
 
 def _plain(value: Any, hint: Any, codec: str) -> Any:

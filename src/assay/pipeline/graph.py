@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from assay.errors import Usage
+from assay.isolation.grants import Grants
 
 FORMAT = "assay/graph/v1"
 MOST_NODES = 10_000
@@ -220,6 +221,11 @@ def _check_options(node: Node) -> None:
                 remedy=f"{name}: {rule}",
                 code="pipeline.option",
             )
+    try:
+        Grants(environment=dict.fromkeys(options.variables, ""))
+    except Usage as error:
+        error.message = f"step {node.id}: {error.message}"
+        raise
 
 
 def wrong(why: str) -> Usage:

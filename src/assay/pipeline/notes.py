@@ -110,14 +110,17 @@ class Tracer:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
         self._targets: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
         self.running: list[str] = []
 
     def add(self, name: str, make: Callable[[str], Node]) -> Result:
         """Note a call under a name of its own: ``fit``, ``fit-2``, …"""
-        node_id, number = name, 1
+        number = self._numbers.get(name, 1)
+        node_id = name if number == 1 else f"{name}-{number}"
         while node_id in self.nodes:
             number += 1
             node_id = f"{name}-{number}"
+        self._numbers[name] = number
         node = self.nodes[node_id] = make(node_id)
         other = self._targets.setdefault(name, node.target)
         if other != node.target:

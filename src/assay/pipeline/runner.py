@@ -410,7 +410,7 @@ class Runner:
         for record in self.tasks:
             if record.state in ("waiting", "running"):
                 record.state, record.why = "skipped", [why]
-        begun = {record.node for record in self.tasks}
+        begun = {record.node for record in self.tasks} | set(self._jobs)
         for name in nodes:
             if name not in begun:
                 self.tasks.append(TaskRecord(name, name, "skipped", why=[why]))

@@ -10,7 +10,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Union, cast
@@ -23,6 +23,8 @@ from assay.pipeline.graph import MOST_ITEMS, Const, File, From, Items, Output, V
 
 FILE = "file/1"
 """The codec of a parameter of type `Path`: the bytes as they are."""
+SEVERAL = "several/1"
+"""The codec of a tuple of things that are no plain values: each part has its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Signature:
     codecs: Mapping[str, str]
     items: Mapping[str, tuple[Any, str]]
     """Parameter annotated ``list[T]`` → T, and how each of several results is read."""
+    parts: Mapping[str, tuple[tuple[Any, str], ...]]
+    """Parameter annotated ``tuple[A, B]``, or as a NamedTuple → each of its parts, likewise."""
     gives: tuple[Given, ...]
     build: Any
     """The NamedTuple that groups the results, `tuple`, or None for a single result."""
@@ -65,7 +69,13 @@ class Signature:
         whole = codecs.is_json(hint)  # A list of plain values is one value, too.
         if item is None:
             if isinstance(value, Items):
-                raise _type(where, f"{spelt(hint)}, and it gets a list of results", _UNPACK)
+                parts = self.parts.get(name, ())
+                if len(parts) != len(value.items):
+                    raise _type(where, f"{spelt(hint)}, and it gets several results", _UNPACK)
+                pairs = zip(value.items, parts, strict=True)
+                return Items([_part(part, known, where, given) for part, known in pairs])
+            if codec == SEVERAL:
+                raise _type(where, f"what other steps returned, of type {spelt(hint)}")
             return _one(value, hint, codec, where, given)
         if isinstance(value, From):
             if given(value).many:
@@ -182,6 +192,7 @@ def of(function: Callable[..., Any], name: str) -> Signature:
     taken: dict[str, Any] = {}
     used: dict[str, str] = {}
     items: dict[str, tuple[Any, str]] = {}
+    parts: dict[str, tuple[tuple[Any, str], ...]] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise Usage(
@@ -196,11 +207,13 @@ def of(function: Callable[..., Any], name: str) -> Signature:
                 code="step.arguments",
             )
         hint = _annotated(hints, parameter.name, f"parameter {parameter.name} of step {name}")
-        taken[parameter.name], used[parameter.name], item = _parameter(hint)
+        if several := _several(hint):
+            parts[parameter.name] = several
+        taken[parameter.name], used[parameter.name], item = _parameter(hint, several)
         if item is not None:
             items[parameter.name] = item
     given, build = _results(_annotated(hints, "return", f"the result of step {name}"))
-    return Signature(name, taken, used, items, tuple(given), build)
+    return Signature(name, taken, used, items, parts, tuple(given), build)
 
 
 def _annotated(hints: Mapping[str, Any], name: str, what: str) -> Any:
@@ -213,7 +226,21 @@ def _annotated(hints: Mapping[str, Any], name: str, what: str) -> Any:
     return hints[name]
 
 
-def _parameter(hint: Any) -> tuple[Any, str, tuple[Any, str] | None]:
+def _several(hint: Any) -> tuple[tuple[Any, str], ...]:
+    """The parts of a tuple of fixed length, and how each is read."""
+    return tuple(
+        (part, FILE if _is_path(strip(part)) else codecs.codec_for(bare(part)).name)
+        for _, part in _fields(strip(hint))
+    )
+
+
+def built(hint: Any, parts: Sequence[Any]) -> Any:
+    """A tuple of its parts, as its annotation says."""
+    plainly = strip(hint)
+    return tuple(parts) if typing.get_origin(plainly) is tuple else plainly(*parts)
+
+
+def _parameter(hint: Any, several: Sequence[Any]) -> tuple[Any, str, tuple[Any, str] | None]:
     """What is read as one, and how; and where it is a list, its item, and how that is read."""
     stripped = strip(hint)
     if _is_path(_not_none(stripped)):
@@ -222,6 +249,8 @@ def _parameter(hint: Any) -> tuple[Any, str, tuple[Any, str] | None]:
     if codecs.is_json(stripped):
         codec = codecs.codec_for(stripped).name
         return hint, codec, None if item is None else (item, codecs.codec_for(strip(item)).name)
+    if several:
+        return hint, SEVERAL, None
     if item is not None:
         codec = FILE if _is_path(strip(item)) else codecs.codec_for(strip(item)).name
         return item, codec, (item, codec)
@@ -229,15 +258,13 @@ def _parameter(hint: Any) -> tuple[Any, str, tuple[Any, str] | None]:
 
 
 def _results(hint: Any) -> tuple[list[Given], Any]:
+    """A tuple of fixed length is several results, of whatever types; all else is one."""
     plainly = strip(hint)
-    if plainly is None or plainly is type(None) or codecs.is_json(plainly):
+    fields = _fields(plainly)
+    if not fields:
         return [_given("result", hint)], None
-    if (fields := _fields(plainly)) is not None:
-        return [_given(name, part) for name, part in fields.items()], plainly
-    origin, parts = typing.get_origin(plainly), typing.get_args(plainly)
-    if origin is tuple and parts and Ellipsis not in parts:
-        return [_given(str(number), part) for number, part in enumerate(parts)], tuple
-    return [_given("result", hint)], None
+    build = tuple if typing.get_origin(plainly) is tuple else plainly
+    return [_given(name, part) for name, part in fields], build
 
 
 def _given(name: str, hint: Any) -> Given:
@@ -247,11 +274,14 @@ def _given(name: str, hint: Any) -> Given:
     return Given(Output(name, codec.name, codec.kind, many=item is not None), item or hint)
 
 
-def _fields(hint: Any) -> dict[str, Any] | None:
-    """The fields of a NamedTuple."""
+def _fields(hint: Any) -> list[tuple[str, Any]]:
+    """The parts of a NamedTuple, or of ``tuple[A, B]``, by name; empty for anything else."""
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
-        return typing.get_type_hints(hint, include_extras=True)
-    return None
+        return list(typing.get_type_hints(hint, include_extras=True).items())
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple and Ellipsis not in parts:
+        return [(str(number), part) for number, part in enumerate(parts)]
+    return []
 
 
 def strip(hint: Any) -> Any:

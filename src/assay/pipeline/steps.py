@@ -81,6 +81,8 @@ class Step(Generic[P, R]):
         bound = self._bind(args, kwargs)
         if signature.seed and bound.get("seed") is None:
             del bound["seed"]
+        if mapped and not any(isinstance(value, Mapped) for value in bound.values()):
+            raise _no_each(self.name, set())
         arguments: dict[str, Value] = {}
         for name, given in bound.items():
             where = f"{self.name}({name}=…)"
@@ -89,8 +91,6 @@ class Step(Generic[P, R]):
             else:
                 value = value_of(given, where)
                 arguments[name] = signature.check(name, value, where, tracing().output)
-        if mapped and not any(isinstance(value, Each) for value in arguments.values()):
-            raise _no_each(self.name, set())
         outputs = [
             Output(o.name, o.codec, o.kind, many=True) if mapped else o for o in signature.outputs
         ]

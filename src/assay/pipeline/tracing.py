@@ -22,6 +22,10 @@ from assay.pipeline.watching import Used, Watch
 TARGET = "assay.pipeline.tracing:call"
 
 
+# What can come out of foreign code; but for running out of memory, which is told as that.
+_ANYTHING = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit)
+
+
 class Request(msgspec.Struct):
     """Which pipeline, and its parameters as given on the command line or as JSON."""
 
@@ -57,7 +61,7 @@ def _trace(request: Request) -> bytes:
         tracer, returned = trace(made, arguments)
     except AssayError:
         raise
-    except Exception as error:  # The pipeline's own code: anything can come out of it.
+    except _ANYTHING as error:
         raise Usage(
             f"pipeline {made.name} failed: {type(error).__name__}: {error}{where(error)}",
             remedy="what a step returns is known only when it ran: compute inside steps",
@@ -84,7 +88,7 @@ def _imported(module: str) -> ModuleType:
         return importlib.import_module(module)
     except AssayError:
         raise
-    except Exception as error:
+    except _ANYTHING as error:
         raise Usage(
             f"{module} cannot be imported: {type(error).__name__}: {error}{where(error)}",
             remedy="a module of a pipeline reads no files, opens no network and starts nothing "
