@@ -200,7 +200,7 @@ class Examine(Action, frozen=True, kw_only=True):
 
 
 class CollectGarbage(Action, frozen=True, kw_only=True):
-    """Delete what no dataset, model version or policy refers to, after 24 hours of grace."""
+    """Delete what no dataset, model version, run or policy refers to, after 24 hours of grace."""
 
     name: ClassVar[str] = "maintain"
 
@@ -208,7 +208,10 @@ class CollectGarbage(Action, frozen=True, kw_only=True):
         return workspace_target({})
 
     def apply(self, doing: Doing) -> Outcome:
-        collected = doing.store.collect(reachable(doing.view), doing.clock.now())
+        from assay.actions.run_keeping import kept_of_runs
+
+        needed = [*reachable(doing.view), *kept_of_runs(doing.view, doing.store)]
+        collected = doing.store.collect(needed, doing.clock.now())
         return Outcome(collected)
 
 

@@ -169,7 +169,9 @@ class RunHost:
     def keep(self, path: Path, output: Output) -> Artifact:
         salted = output.kind == "data"
         size = path.stat().st_size
-        digest = self._doing.store.put(self._ring(output.kind), path, salted=salted)
+        # A damaged copy is why a step may have run again.
+        ring = self._ring(output.kind)
+        digest = self._doing.store.put(ring, path, salted=salted, careful=True)
         return Artifact(digest, output.codec, output.kind, size)
 
     def keep_log(self, path: Path) -> str:

@@ -135,6 +135,8 @@ class RunPipeline(Action, frozen=True, kw_only=True):
             "finished": record.finished,
             "record": kept,
             "counts": record.counts(),
+            # Others are named by the provenance of what was made.
+            "logs": [task.log for task in record.tasks if task.log and not task.envelope],
             "code": record.code_digest,
             "environment": {
                 "state": record.environment,

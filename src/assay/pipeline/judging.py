@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from assay.errors import AssayError, Denied, Unavailable
+from assay.errors import AssayError, Denied, Unavailable, Usage
 from assay.pipeline.confined import Answer, Raised
 from assay.pipeline.graph import Node, Options
 
+MOST_OUTPUTS = 9_000
+"""Things that one task may give: all of them are named in one statement."""
 _REMEDIES = {
     "ModuleNotFoundError": "import it by its name at the top of a module, so that it is part of "
     "what is hashed and staged; or install it",
@@ -68,6 +70,12 @@ def checked(answer: Answer, node: Node, name: str) -> Answer:
     )
     if node.mapped:
         fits = fits and all(len(files) == 1 for files in answer.outputs)
+    if sum(map(len, answer.outputs)) > MOST_OUTPUTS:
+        raise Usage(
+            f"step {name} gives more than {MOST_OUTPUTS:,} results",
+            remedy="return fewer and larger ones",
+            code="step.outputs",
+        )
     if not fits:
         raise Unavailable(
             f"step {name} names other outputs than it gives",

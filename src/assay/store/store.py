@@ -57,14 +57,23 @@ class Store:
 
     # -- contents ---------------------------------------------------------------------------------
 
-    def put(self, ring: str, source: bytes | BinaryIO | Path, *, salted: bool = False) -> Digest:
+    def put(
+        self,
+        ring: str,
+        source: bytes | BinaryIO | Path,
+        *,
+        salted: bool = False,
+        careful: bool = False,
+    ) -> Digest:
         """Seal and keep a content, durably; returns the digest it goes by.
 
         That is its plain SHA-256; with `salted` its HMAC-SHA-256 under the ring, for content that
         could be guessed and compared.  It is read once, in pieces of 1 MiB, and what is sealed is
-        what is hashed.  It is not collected for 24 hours, even if it was there before.
+        what is hashed.  It is not collected for 24 hours, even if it was there before; with
+        `careful` what was there before is read, and replaced if it is damaged.
         """
-        return self._put(self.rings.ring(ring), source, salted=salted, tree=False).digest
+        opened = self.rings.ring(ring)
+        return self._put(opened, source, salted=salted, tree=False, careful=careful).digest
 
     def open(self, ring: str, digest: Digest) -> BinaryIO:
         """A seekable stream; whatever it returns is authenticated."""
@@ -206,7 +215,13 @@ class Store:
             raise _wrong(ring, entry.digest)
 
     def _put(
-        self, ring: Ring, source: bytes | BinaryIO | Path, *, salted: bool, tree: bool
+        self,
+        ring: Ring,
+        source: bytes | BinaryIO | Path,
+        *,
+        salted: bool,
+        tree: bool,
+        careful: bool = False,
     ) -> Indexed:
         blob = secrets.token_hex(16)
         hasher = _hasher(ring, salted)
@@ -234,7 +249,7 @@ class Store:
         entry = Indexed(INDEX, ring.name, _digest(hasher), salted, tree, size, blob, now)
         try:
             self.rings.ring(ring.name)  # Destroyed meanwhile: then nothing was kept.
-            kept = self._share(ring, entry)
+            kept = self._share(ring, entry, careful=careful)
         except NotFound:
             self._blobs.delete(key)
             raise
@@ -243,7 +258,7 @@ class Store:
         files.point("store.indexed")
         return kept
 
-    def _share(self, ring: Ring, entry: Indexed) -> Indexed:
+    def _share(self, ring: Ring, entry: Indexed, *, careful: bool) -> Indexed:
         """Enter a new blob into the index, or find the one that has its content already."""
         name = self._index.name(ring, entry.digest)
         key, data = self._index.key(ring, name), self._index.encode(ring, entry)
@@ -257,6 +272,8 @@ class Store:
             there = self._index.find(ring, entry.digest)
             # Once a tree, always a tree: its files are reachable through it.
             if there and (there.tree or not entry.tree) and self._intact(ring, there):
+                if careful:
+                    self.rehash(ring, there)
                 return there
         except (Verification, Corrupt):
             pass  # A damaged entry is replaced by the one in hand.
