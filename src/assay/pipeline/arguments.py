@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay import files
-from assay.errors import Usage
+from assay.errors import Unavailable, Usage
 from assay.pipeline import keys
 from assay.pipeline.confined import Argument, Call, Mixed, Plain, Read
 from assay.pipeline.graph import MOST_ITEMS, Const, Each, File, From, Items, Node, Value, references
@@ -121,8 +121,19 @@ class Resolver:
         """Where an input file lies in plain, for as long as the run lasts."""
         path = self._folder / source.name
         if not path.exists():
+            part = self._folder / "part"
             files.make_folder(self._folder)
-            self._host.place(source.artifact, path)
+            try:
+                self._host.place(source.artifact, part)
+                part.rename(path)
+            except OSError as error:
+                raise Unavailable(
+                    f"cannot write an input to {path}: {error.strerror}",
+                    remedy="free disk space",
+                    code="write",
+                ) from error
+            finally:
+                part.unlink(missing_ok=True)
         return path
 
     # -- inside -----------------------------------------------------------------------------------

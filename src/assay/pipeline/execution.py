@@ -38,7 +38,8 @@ def execute(
 ) -> Finished:
     """Run `task` with the first-party code below `code` and its input files at `inputs`.
 
-    `bytecode` holds compiled files of the libraries, see `assay.pipeline.bytecode`.
+    `bytecode` holds compiled files of the libraries, see `assay.pipeline.bytecode`; without it, all
+    is compiled anew: nobody vouches for what lies beside the sources.
 
     `folder` is new: it gets the log, and the scratch folder with the outputs.  `on_start` is handed
     a function that ends the process.  Raises what `assay.isolation.run.run` raises.
@@ -46,6 +47,9 @@ def execute(
     scratch, log = folder / SCRATCH, folder / LOG
     outputs = scratch / OUTPUTS
     files.make_folder(scratch)
+    if bytecode is None:
+        bytecode = folder / "nothing"
+        files.make_folder(bytecode)
     roots = sorted(entry for entry in code.iterdir() if entry.is_dir())
     limits = Limits(
         memory_bytes=task.memory_bytes,

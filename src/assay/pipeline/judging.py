@@ -50,7 +50,7 @@ _STOPPED: dict[str, tuple[Callable[[Options], str], str]] = {
         "start fewer at a time",
     ),
 }
-_FINAL = frozenset({"usage.step.type", "error.step.environment", "error.step.determinism"})
+_FINAL = frozenset({"error.step.type", "error.step.environment", "error.step.determinism"})
 
 
 def is_final(error: AssayError) -> bool:
@@ -93,13 +93,14 @@ def raised(told: Raised, name: str, run: str) -> AssayError:
         if ours
         else f"step {name} failed: {told.kind}: {told.message}{told.place}",
         remedy=told.remedy or _REMEDIES.get(told.kind, "") or f"assay run logs {run} {name}",
-        # Its own mistake about a type is the same the next time.
-        code="step.type" if told.code == "usage.step.type" else "step.raised",
+        # A mistake about a type is the same the next time.
+        code="step.type" if told.code.startswith("usage.") else "step.raised",
     )
 
 
 def stopped(error: AssayError, name: str, options: Options) -> AssayError:
     """The same error in the words of a step's author: isolation knows of no steps."""
+    error.remedy = error.remedy or f"run it again; if it does so again, look at its log ({name})"
     if f"step {name}" in error.message:
         return error
     if error.code == "verification.isolation.raised":
