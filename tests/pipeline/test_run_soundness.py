@@ -4,6 +4,7 @@ gives that other one; it does not run again where nothing could have changed."""
 from __future__ import annotations
 
 import os
+import platform
 import site as sites
 import sys
 from collections.abc import Callable, Generator
@@ -997,6 +998,109 @@ def test_a_compiled_file_that_was_planted_beside_a_library_does_not_run(
     (folder / "fancy.py").write_text("def value():\n    return 1\n")
     os.utime(folder / "fancy.py", ns=(status.st_atime_ns, status.st_mtime_ns))
     assert place.ok().value("work") == 1
+
+
+CODEC = """
+from pathlib import Path
+
+class Thing:
+    def __init__(self, text):
+        self.text = text
+
+class Codec:
+    name = "fancy/{version}"
+    kind = "data"
+    suffix = ".fancy"
+
+    def accepts(self, hint):
+        return hint is Thing
+
+    def encode(self, value, hint, into):
+        into.write_text("{version} " + value.text)
+
+    def decode(self, path, hint):
+        return Thing(path.read_text())
+
+CODEC = Codec()
+"""
+
+
+def test_another_version_of_a_codec_counts(place: Place, library: Callable[..., Path]) -> None:
+    place.code(
+        """
+        from fancy import Thing
+
+        @step
+        def first() -> Thing:
+            return Thing("a")
+
+        @step
+        def work(thing: Thing) -> str:
+            return thing.text
+
+        @pipeline
+        def main() -> object:
+            return work(first())
+        """
+    )
+    for version in (1, 2):
+        library(
+            "fancy",
+            "1.0",
+            {"fancy.py": CODEC.replace("{version}", str(version))},
+            notes={"entry_points.txt": "[assay.codecs]\nfancy = fancy:CODEC\n"},
+        )
+        ran = place.ok()
+        assert ran.value("work") == f"{version} a"
+        assert ran.task("first").outputs[0][0].codec == f"fancy/{version}"
+        again = place.ok()
+        assert set(again.states.values()) == {"cached"}, again.why("work")
+
+
+def test_another_python_counts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.code("@step\ndef work() -> int:\n    return 1\n" + MAIN)
+    place.ok()
+    monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
+    again = place.ok()
+    assert again.states == {"work": "done"}
+    assert "Python was cpython-3." in again.why("work")
+    assert "is cpython-3.99.0" in again.why("work")
+
+
+def test_a_library_that_changes_while_a_run_goes_on_ends_it(
+    place: Place, library: Callable[..., Path]
+) -> None:
+    place.code(
+        """
+        import fancy
+
+        @step
+        def first() -> int:
+            return 1
+
+        @step
+        def work(n: int) -> int:
+            return n + fancy.VALUE
+
+        @pipeline
+        def main() -> object:
+            return work(first())
+        """
+    )
+    library("fancy", "1.0", {"fancy.py": "VALUE = 1\n"})
+
+    def upgrade(text: str) -> None:
+        if str(text) == "first: done":
+            library("fancy", "2.0", {"fancy.py": "VALUE = 22\n"})
+
+    failed = place.run(progress=upgrade)
+    assert failed.record.state == "failed"
+    assert "the installed libraries changed" in failed.problem
+    again = place.ok()
+    assert again.states["work"] == "done"
+    assert again.value("work") == 23
+    library("fancy", "1.0", {"fancy.py": "VALUE = 1\n"})
+    assert place.ok().value("work") == 2
 
 
 def _denied(place: Place, gate: str) -> None:

@@ -171,9 +171,7 @@ class _Planner:
             self._named.setdefault(distribution.name, []).append(distribution)
         self._providers: dict[str, list[Distribution]] = {}
         for (_, entry), owners in self._owners.items():
-            # Metadata, too, can be asked for by its name.
-            name = entry if entry.endswith(installed.METADATA) else installed.import_name(entry)
-            if name is not None:
+            if (name := installed.import_name(entry)) is not None:
                 self._providers.setdefault(name, []).extend(owners)
         self._markers = cast("dict[str, str]", default_environment())
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from assay.isolation.paths import search_path
 from assay.pipeline import installed, watching
@@ -46,15 +47,18 @@ def compare(answer: Answer, node: Node, plan: Plan) -> Seen:
     closure = plan.codebase.closure(node.target.partition(":")[0])
     keyed = plan.installed(closure.third_party)
     others = [name for name in used.libraries if name not in keyed.covers | _OWN]
-    imports = tuple(sorted({found for name in others if (found := _asked_as(name))}))
+    imports = tuple(sorted({found for name in others if (found := import_name(name))}))
     added = plan.installed(imports) if imports else None
     known = added.covers if added else frozenset[str]()
-    unstored += [
-        f"it used {name}, which belongs to no installed distribution"
-        for name in others
-        if name not in known
-    ]
     distributions = dict(added.distributions) if added else {}
+    for name in others:
+        if name in known:
+            continue
+        if name.endswith(installed.METADATA):
+            # What is said of a distribution, which need not be used.
+            distributions[name] = _metadata(name)
+        else:
+            unstored.append(f"it used {name}, which belongs to no installed distribution")
     if used.listed:
         distributions[_EVERYTHING] = _everything()
     problems = [text for text in added.problems if text not in keyed.problems] if added else []
@@ -74,6 +78,8 @@ def stale(known: Found, plan: Plan) -> str:
         if _EVERYTHING in known.distributions:
             now[_EVERYTHING] = _everything()
         for name, value in known.distributions.items():
+            if name.endswith(installed.METADATA):
+                now[name] = _metadata(name)
             if now.get(name) != value:
                 return (
                     "another library was installed or removed, and it looks at which there are"
@@ -84,11 +90,6 @@ def stale(known: Found, plan: Plan) -> str:
         if plan.has_module(name):
             return f"the module {name} is there now, and was not when the result was made"
     return ""
-
-
-def _asked_as(entry: str) -> str | None:
-    """How the distribution that an entry of a library folder belongs to is asked for."""
-    return entry if entry.endswith(installed.METADATA) else import_name(entry)
 
 
 def _is_name(text: str) -> bool:
@@ -109,4 +110,17 @@ def _everything() -> str:
         if entry.endswith(watching.SITES):
             names = sorted(set(installed.names(entry)) - {"__pycache__"})
             hasher.update(repr((entry, names)).encode("utf-8", "surrogateescape"))
+    return f"sha256:{hasher.hexdigest()}"
+
+
+def _metadata(entry: str) -> str:
+    """The content of a distribution's metadata, as the library folders have it now."""
+    hasher = hashlib.sha256()
+    for site in search_path():
+        folder = Path(site, entry)
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else [folder]:
+            data = installed.read_file(path)
+            if data is not None:
+                hasher.update(repr((str(path), len(data))).encode("utf-8", "surrogateescape"))
+                hasher.update(data)
     return f"sha256:{hasher.hexdigest()}"

@@ -116,6 +116,13 @@ class Plan:
             self._environments[wanted] = environment(wanted, memo=self.memo, folder=self.folder)
         return self._environments[wanted]
 
+    def is_as_it_was(self) -> bool:
+        """Whether the libraries are still those that were verified."""
+        return all(
+            environment(names, memo=self.memo, folder=self.folder).digest == known.digest
+            for names, known in list(self._environments.items())
+        )
+
     def has_module(self, name: str) -> bool:
         """Whether a step could import a module now.  Nothing is imported here."""
         return self.codebase.find(name) is not None or watching.is_there(name, search_path())

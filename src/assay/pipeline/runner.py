@@ -23,7 +23,7 @@ from typing import Literal, ParamSpec, TypeAlias, TypeVar
 import msgspec
 
 from assay import canonical
-from assay.errors import AssayError
+from assay.errors import AssayError, Conflict
 from assay.pipeline import graph as graphs
 from assay.pipeline import keys, observed
 from assay.pipeline.arguments import Resolved, Resolver, lengths
@@ -51,6 +51,7 @@ that gives is what is used from then on."""
 
 FILE_BYTES = 64 << 30
 _POLL = 0.2
+_LOOKING = 19
 _LONGEST_PAUSE = 30.0
 
 
@@ -101,6 +102,7 @@ class Runner:
         self._later: list[tuple[float, int, Job]] = []
         self._flying: dict[Future[Finished], Job] = {}
         self._made: list[Made] = []
+        self._look_again = 0.0
         self._folders = 0
         self._opened = False
 
@@ -139,8 +141,11 @@ class Runner:
             self._executor.shutdown(cancel=True)
         except AssayError as error:
             self.failed = self.failed or error
-        finally:
-            self._flush()
+            self._executor.shutdown(cancel=True)
+        try:
+            self._flush(last=True)
+        except AssayError as error:
+            self.failed = self.failed or error
         self._skip_rest(nodes)
 
     def _stopping(self) -> bool:
@@ -415,10 +420,29 @@ class Runner:
             if name not in begun:
                 self.tasks.append(TaskRecord(name, name, "skipped", why=[why]))
 
-    def _flush(self) -> None:
-        if self._made:
-            made, self._made = self._made, []
+    def _flush(self, *, last: bool = False) -> None:
+        """Record what is finished, if the libraries are still those that its keys name.
+
+        Looking takes a while, so it is done no more than a twentieth of the time; until then what
+        is finished waits.
+        """
+        if not self._made or (time.monotonic() < self._look_again and not last):
+            return
+        begun = time.monotonic()
+        same = self._plan.is_as_it_was()
+        self._look_again = time.monotonic() + _LOOKING * (time.monotonic() - begun)
+        made, self._made = self._made, []
+        if same:
             self._host.record(made)
+            return
+        for item in made:
+            item.record.unstored = ["the installed libraries changed while it ran"]
+        raise Conflict(
+            "the installed libraries changed while the run went on: "
+            f"{', '.join(item.record.name for item in made[:3])} may have used either",
+            remedy="run it again when the installation is finished",
+            code="environment.changed",
+        )
 
     def _tell(self, record: TaskRecord, what: str) -> None:
         self._host.tell(Event(f"{record.name}: {what}", record))
