@@ -23,6 +23,7 @@ from assay.actions.datasets import ring_of
 from assay.actions.material import models_ring
 from assay.actions.run_host import PRODUCER
 from assay.actions.runs import Ended, ReadRun
+from assay.errors import AssayError
 from assay.evidence import envelope as dsse
 from assay.evidence.ledger import Entry
 from assay.evidence.signers import FileSigner, MemorySigner, Signer
@@ -51,6 +52,80 @@ def first() -> int:
 @pipeline
 def warm() -> object:
     return first()
+"""
+
+
+MAIN = "@pipeline\ndef main():\n    return work()\n"
+HELPERS = """
+from pathlib import Path
+
+@step
+def one() -> int:
+    return 1
+
+@step
+def some() -> list[int]:
+    return [1, 2]
+
+@step
+def raw() -> bytes:
+    return b"raw"
+
+@step
+def two() -> tuple[int, str]:
+    return 1, "a"
+
+@step
+def use(n: int) -> int:
+    return n
+
+@step
+def add(a: int, b: int) -> int:
+    return a + b
+
+@step
+def each_of(numbers: list[int]) -> int:
+    return sum(numbers)
+
+@step
+def file(path: Path) -> int:
+    return len(path.read_bytes())
+"""
+
+
+def body(lines: str) -> str:
+    return f"{HELPERS}\n@pipeline\ndef main(n: int = 1) -> object:\n    {lines}\n"
+
+
+def says(error: AssayError, expected: tuple[str, ...], *, status: int) -> None:
+    line = f"{error.message} → {error.remedy}"
+    assert error.remedy, line
+    assert "\n" not in line
+    for part in expected:
+        assert part in line, line
+    assert error.exit_status == status, error.code
+
+
+CHAIN = """
+@step
+def one() -> int:
+    return 1
+
+@step
+def two(n: int) -> int:
+    return n + 1
+
+@step{options}
+def three(n: int) -> int:
+    return n + 1
+
+@step
+def four(n: int) -> int:
+    return n + 1
+
+@pipeline
+def main() -> object:
+    return four(three(two(one())))
 """
 
 

@@ -64,6 +64,7 @@ def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [_delete, _flip, _truncate, _empty])
 @pytest.mark.parametrize("what", ["blob", "index"])
 def test_a_result_that_is_damaged_is_made_again_and_heals(
