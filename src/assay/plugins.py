@@ -12,6 +12,8 @@ group                the entry point names
 ``assay.key_services``  a callable taking a URL and returning a `assay.store.keys.KeyService`
 ``assay.executors``  a callable without arguments that returns an `Executor`, named by
                      ``assay run --executor``
+``assay.codecs``     an object with the `Codec` protocol: how a step's values of some type become
+                     files; assay's own are asked first
 ===================  ==========================================================================
 
 Loading a plug-in runs its code with the rights of this process: installing one is a decision about
@@ -24,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -33,7 +35,13 @@ from assay.errors import Unavailable
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-GROUPS = ("assay.facts", "assay.assessors", "assay.key_services", "assay.executors")
+GROUPS = (
+    "assay.facts",
+    "assay.assessors",
+    "assay.key_services",
+    "assay.executors",
+    "assay.codecs",
+)
 
 
 Score: TypeAlias = Callable[[Any], Any]
@@ -157,15 +165,51 @@ class Executor(Protocol):
         ...
 
 
+class Codec(Protocol):
+    """Values of some types as files with one spelling: the same value always gives the same bytes.
+
+    It runs in the confined process of a step.  The bytes it decodes are those that a step wrote,
+    whose code may be hostile: never unpickle, and import only what the hint names.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name and version, ``parquet/1``.  Part of every cache key: bytes that change need a new
+        version."""
+        ...
+
+    @property
+    def kind(self) -> Literal["data", "model"]:
+        """Models are named by plain digests, data by salted ones."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """``.parquet``"""
+        ...
+
+    def accepts(self, hint: Any) -> bool:
+        """Whether this codec is for values with that type hint; imports nothing heavy."""
+        ...
+
+    def encode(self, value: Any, hint: Any, into: Path) -> None:
+        """Write `value`; raises `Usage` (code ``step.type``) when it is not what `hint` says."""
+        ...
+
+    def decode(self, path: Path, hint: Any) -> Any:
+        """The value in a file; raises `Usage` or `Corrupt`."""
+        ...
+
+
 def installed(group: str) -> list[EntryPoint]:
     """The entry points of a group, sorted by name."""
     return sorted(entry_points(group=group), key=lambda point: (point.name, point.value))
 
 
-def load(group: str) -> dict[str, Any]:
+def load(group: str, *, only: Callable[[EntryPoint], bool] = lambda _: True) -> dict[str, Any]:
     """Every plug-in of a group by name; raises `Unavailable` naming one that cannot be loaded."""
     loaded: dict[str, Any] = {}
-    for point in installed(group):
+    for point in filter(only, installed(group)):
         try:
             loaded[point.name] = point.load()
         except Exception as error:  # A plug-in is foreign code: anything can come out of it.
