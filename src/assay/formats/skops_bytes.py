@@ -24,6 +24,15 @@ from typing import Any, NoReturn
 from assay.errors import Usage
 from assay.formats import skops_names
 from assay.formats.npy import rewrite_npy
+from assay.formats.skops_values import (
+    damaged,
+    frozen,
+    in_order,
+    json_text,
+    part,
+    slice_of,
+    without_address,
+)
 
 _PROTOCOL = 2
 """Earlier ones choose older readers, which archives of assay never needed."""
@@ -108,31 +117,25 @@ def _unfaithful(estimator: Any, why: str) -> Usage:
     )
 
 
-def _damaged(what: str) -> Usage:
-    return Usage(
-        f"the skops archive {what}", remedy="save the model again with skops", code="skops.damaged"
-    )
-
-
 def _open(data: bytes) -> tuple[Any, dict[str, bytes]]:
     """The schema and the other members."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > min(_MOST_BYTES, 64 * len(data) + 4096):
-                raise _damaged("holds far more than its size")
+                raise damaged("holds far more than its size")
             members = {entry.filename: archive.read(entry) for entry in entries}
             schema = json.loads(members.pop(_SCHEMA), object_pairs_hook=_unique)
     except Usage:
         raise
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, RecursionError) as error:
-        raise _damaged(f"cannot be read ({type(error).__name__}: {error})") from error
+        raise damaged(f"cannot be read ({type(error).__name__}: {error})") from error
     except NotImplementedError as error:
-        raise _damaged("is compressed in an unusual way") from error
+        raise damaged("is compressed in an unusual way") from error
     if len(members) != len(entries) - 1:
-        raise _damaged("holds a name twice")
+        raise damaged("holds a name twice")
     if not isinstance(schema, dict) or schema.get("protocol") != _PROTOCOL:
-        raise _damaged(f"is not of protocol {_PROTOCOL}")
+        raise damaged(f"is not of protocol {_PROTOCOL}")
     return schema, members
 
 
@@ -157,7 +160,7 @@ class _Rewriter:
         try:
             root = self._node(schema, "")
         except RecursionError as error:
-            raise _damaged("is nested too deep") from error
+            raise damaged("is nested too deep") from error
         root["protocol"] = _PROTOCOL
         root["_skops_version"] = str(schema.get("_skops_version"))
         self._schema = root
@@ -169,10 +172,10 @@ class _Rewriter:
 
     def _node(self, node: Any, place: str, *, key: bool = False) -> dict[str, Any]:
         if not isinstance(node, dict):
-            raise _damaged(f"has no node at {place or 'its root'}")
-        loader, module, name = (node.get(f"__{part}__") for part in ("loader", "module", "class"))
+            raise damaged(f"has no node at {place or 'its root'}")
+        loader, module, name = (node.get(f"__{word}__") for word in ("loader", "module", "class"))
         if not (isinstance(loader, str) and isinstance(module, str) and isinstance(name, str)):
-            raise _damaged(f"has an unnamed node at {place or 'its root'}")
+            raise damaged(f"has an unnamed node at {place or 'its root'}")
         known = self._numbers.get(node.get("__id__"))
         if loader == "CachedNode" or (known and loader in _SHARED):
             return self._again(known, loader, place)
@@ -194,7 +197,7 @@ class _Rewriter:
         self, known: tuple[int, str, str, str] | None, loader: str, place: str
     ) -> dict[str, Any]:
         if known is None or loader not in ("CachedNode", known[1]):
-            raise _damaged(f"refers to another object than it holds at {place}")
+            raise damaged(f"refers to another object than it holds at {place}")
         number, _, module, name = known
         return {
             "__class__": name,
@@ -208,30 +211,32 @@ class _Rewriter:
         content = node.get("content")
         match loader:
             case "JsonNode":
-                return {"content": _json(content, place), "is_json": True}
+                return {"content": json_text(content, place), "is_json": True}
             case "TypeNode" | "FunctionNode":
                 return {}
             case "SliceNode":
-                return {"content": _slice(content, place)}
+                return {"content": slice_of(content, place)}
             case "DictNode":
                 return self._dict(node, place)
             case "ListNode" | "TupleNode":
                 return {"content": self._list(content, place)}
             case "SetNode":
-                return {"content": self._list(_sorted(content, place), place)}
+                return {"content": self._list(in_order(content, place), place)}
             case "ConstructorFromReduceNode":
                 if node.get("__class__") == "frozenset":
-                    content = _frozen(content, place)
+                    content = frozen(content, place)
                 return {"content": self._node(content, place)}
             case "ObjectNode" if content is None:
                 return {}
+            case "ObjectNode" if str(node.get("__module__")) == "sklearn.feature_extraction.text":
+                return {"content": self._node(without_address(content), place)}
             case "ObjectNode" | "RandomStateNode" | "DTypeNode":
                 return {"content": self._node(content, place)}
             case "TreeNode" | "LossNode":
-                arguments = _part(node, "__reduce__", place)
+                arguments = part(node, "__reduce__", place)
                 return {
                     "content": self._node(content, place),
-                    "__reduce__": {"args": self._node(_part(arguments, "args", place), place)},
+                    "__reduce__": {"args": self._node(part(arguments, "args", place), place)},
                 }
             case "DefaultDictNode":
                 return {"content": self._parts(content, ("main", "default_factory"), place)}
@@ -240,8 +245,8 @@ class _Rewriter:
             case "RandomGeneratorNode":
                 return {"content": self._parts(content, ("bit_generator", "seed_seq"), place)}
             case "PartialNode":
-                if _part(_part(content, "func", place), "__loader__", place) != "FunctionNode":
-                    raise _damaged(f"calls something else than a function at {place}")
+                if part(part(content, "func", place), "__loader__", place) != "FunctionNode":
+                    raise damaged(f"calls something else than a function at {place}")
                 parts = ("func", "args", "kwds", "namespace")
                 return {"content": self._parts(content, parts, place)}
             case "NdArrayNode" if node.get("type") == "json":
@@ -258,26 +263,27 @@ class _Rewriter:
                 return {"file": self._file(node, f"{number}.bin", place)}
 
     def _parts(self, content: Any, parts: Sequence[str], place: str) -> dict[str, Any]:
-        return {part: self._node(_part(content, part, place), place) for part in parts}
+        return {name: self._node(part(content, name, place), place) for name in parts}
 
     def _list(self, content: Any, place: str) -> list[Any]:
         if not isinstance(content, list):
-            raise _damaged(f"has no list at {place}")
+            raise damaged(f"has no list at {place}")
         return [self._node(item, f"{place}[{index}]") for index, item in enumerate(content)]
 
     def _dict(self, node: Any, place: str) -> dict[str, Any]:
         content, types = node.get("content"), node.get("key_types")
-        keys = _part(types, "content", place)
+        keys = part(types, "content", place)
         if not isinstance(content, dict) or not isinstance(keys, list):
-            raise _damaged(f"has no dict at {place}")
-        if len(keys) != len(content) or types.get("__loader__") != "ListNode":
-            raise _damaged(f"does not know the type of each key of the dict at {place}")
+            raise damaged(f"has no dict at {place}")
+        listed = types.get("__loader__") == "ListNode" and types.get("__class__") == "list"
+        if len(keys) != len(content) or not listed or types.get("__module__") != "builtins":
+            raise damaged(f"does not know the type of each key of the dict at {place}")
         self._count += 1
         made: dict[str, Any] = {"__class__": "list", "__module__": "builtins"}
         made |= {"__loader__": "ListNode", "__id__": self._count}
-        for part in keys:
-            if _part(part, "__loader__", place) != "TypeNode":
-                raise _damaged(f"does not name the type of each key of the dict at {place}")
+        for item in keys:
+            if part(item, "__loader__", place) != "TypeNode":
+                raise damaged(f"does not name the type of each key of the dict at {place}")
         made["content"] = [self._node(item, f"the keys of {place}", key=True) for item in keys]
         self.names.add("builtins.list")
         return {
@@ -291,72 +297,16 @@ class _Rewriter:
     def _file(self, node: Any, name: str, place: str) -> str:
         data = self._members.get(str(node.get("file")))
         if data is None:
-            raise _damaged(f"lacks the file of {place}")
+            raise damaged(f"lacks the file of {place}")
         try:
             if name.endswith(".npy"):
                 data = rewrite_npy(data)
             elif name.endswith(".npz"):
                 data = _rewrite_npz(data)
         except (ValueError, zipfile.BadZipFile, OSError) as error:
-            raise _damaged(f"has a damaged array at {place} ({error})") from error
+            raise damaged(f"has a damaged array at {place} ({error})") from error
         self._files.append((name, data))
         return name
-
-
-def _part(node: Any, name: str, place: str) -> Any:
-    found = node.get(name) if isinstance(node, dict) else None
-    if found is None:
-        raise _damaged(f"lacks {name} at {place}")
-    return found
-
-
-def _json(text: Any, place: str) -> str:
-    """The one spelling of a JSON text."""
-    try:
-        value = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise _damaged(f"holds something else than JSON at {place}") from error
-    if isinstance(value, (dict, list)):
-        raise _damaged(f"holds a container as JSON at {place}")
-    return json.dumps(value)
-
-
-def _slice(content: Any, place: str) -> dict[str, Any]:
-    parts = {name: content.get(name) for name in ("start", "stop", "step")}
-    if not all(part is None or type(part) is int for part in parts.values()):
-        raise _damaged(f"has a slice of something else than numbers at {place}")
-    return parts
-
-
-def _sorted(content: Any, place: str) -> list[Any]:
-    """The nodes of a set, in an order that does not depend on the hashes of this process."""
-    if not isinstance(content, list):
-        raise _damaged(f"has no set at {place}")
-    return sorted(content, key=lambda node: _value(node, place))
-
-
-def _frozen(content: Any, place: str) -> Any:
-    """The arguments of `frozenset`, one list, sorted."""
-    arguments = _part(content, "content", place)
-    if not arguments:
-        return content
-    items = _sorted(_part(arguments[0], "content", place), place)
-    return {**content, "content": [{**arguments[0], "content": items}]}
-
-
-def _value(node: Any, place: str) -> str:
-    """What a member of a set is, as text."""
-    loader = _part(node, "__loader__", place)
-    if loader == "TupleNode":
-        return "(" + ",".join(_value(item, place) for item in node["content"]) + ")"
-    if loader != "JsonNode":
-        raise Usage(
-            f"the set at {place} holds something else than text and numbers, whose order changes "
-            "from process to process",
-            remedy="use a list or a tuple",
-            code="skops.set",
-        )
-    return str(node.get("content"))
 
 
 def _refuse(loader: str, module: str, name: str, place: str, *, key: bool) -> NoReturn:
