@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import Any
 
 import pytest
+
+from assay.cli.run import stoppable
 
 from .pipelines import (
     DECLARED,
@@ -244,3 +247,31 @@ def test_a_run_that_was_killed_is_told_apart_and_can_be_gone_on_with(ran: Any) -
     assert ran.ok("run", "list", "--json", by="alice").json[0]["state"] == "interrupted"
     put(ran, slow=SLOW.replace("time.sleep(300)", "pass"))
     assert ran.ok("run", "resume", "latest", "--json", by="alice").json["state"] == "done"
+
+
+def test_the_first_signal_asks_for_an_end_and_the_second_breaks_off() -> None:
+    event = threading.Event()
+    before = signal.getsignal(signal.SIGTERM)
+    with stoppable() as stops:
+        stops.append(event)
+        signal.raise_signal(signal.SIGTERM)
+        assert event.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_before_there_is_a_run_a_signal_breaks_off_at_once() -> None:
+    with stoppable(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_is_to_be_ignored_is() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stoppable() as stops:
+            stops.append(threading.Event())
+            signal.raise_signal(signal.SIGHUP)
+            assert not stops[0].is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import threading
 from typing import Any
 
 import pytest
@@ -11,67 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from assay.cli import run_diff, run_live, run_view, run_why
-from assay.pipeline.graph import FORMAT as GRAPH
-from assay.pipeline.graph import Const, Each, From, Graph, Items, Node, Output, Value
-from assay.pipeline.records import FORMAT, Artifact, Event, Problem, RunRecord, TaskRecord
-from assay.types import Digest
+from assay.cli import run_live, run_view
+from assay.pipeline.graph import Const, Each, From, Graph, Items
+from assay.pipeline.records import Problem
 
-
-def digest(letter: str) -> Digest:
-    return Digest("sha256:" + letter * 64)
-
-
-def artifact(letter: str) -> Artifact:
-    return Artifact(digest(letter), "json/1", "data", 12)
-
-
-def task(name: str, state: Any = "done", **fields: Any) -> TaskRecord:
-    return TaskRecord(name, name.partition("[")[0], state, **fields)
-
-
-def record(tasks: Iterable[TaskRecord], **fields: Any) -> RunRecord:
-    listed = list(tasks)
-    given: dict[str, Any] = {
-        "format": FORMAT,
-        "run": "0197a2b4-0000-7000-8000-00000000abcd",
-        "pipeline": "credit:train",
-        "name": "train",
-        "project": "fraud",
-        "purpose": "credit-scoring",
-        "parameters": {"alpha": 0.1},
-        "seed": 0,
-        "actor": "alice",
-        "started": "2026-07-01T10:00:00.000Z",
-        "finished": "2026-07-01T10:01:05.000Z",
-        "state": "done",
-        "executor": "local",
-        "transport": "none",
-        "code": {"credit:fit": {"code:credit": "a", "python": "cpython-3.11"}},
-        "code_digest": digest("c"),
-        "environment": "verified",
-        "python": "cpython-3.11",
-        "platform": "linux-x86_64",
-        "distributions": {"numpy": "2.0 sha256:aa"},
-        "graph": {t.node: [] for t in listed},
-        "tasks": listed,
-    }
-    return RunRecord(**{**given, **fields})
-
-
-def node(name: str, arguments: dict[str, Value] | None = None, *, many: bool = False) -> Node:
-    outputs = [Output("result", "json/1", many=many)]
-    return Node(name, "step", f"credit:{name.replace('-', '_')}", arguments or {}, outputs=outputs)
-
-
-def graph(*nodes: Node) -> Graph:
-    return Graph(GRAPH, "credit:train", "train", "credit-scoring", {}, list(nodes))
-
-
-def tell(take: Any, made: TaskRecord, state: str, text: str = "") -> Any:
-    made.state = state  # pyright: ignore[reportAttributeAccessIssue]
-    return take(Event(f"{made.name}: {text or state}", made))
-
+from .run_records import artifact, graph, node, record, task, tell
 
 # -- the tree -------------------------------------------------------------------------------------
 
@@ -197,7 +141,7 @@ def test_the_tree_is_drawn_within_a_narrow_terminal() -> None:
 
 def piped(made: Graph) -> tuple[Any, io.StringIO, Any]:
     out = io.StringIO()
-    showing = run_live.showing(made, False, Console(file=out, width=200))
+    showing = run_live.showing(made, False, threading.Event(), Console(file=out, width=200))
     return showing.__enter__(), out, showing
 
 
@@ -237,20 +181,33 @@ def test_the_last_of_a_mapped_node_is_told() -> None:
 def test_at_a_terminal_the_tree_stays_when_the_run_has_ended() -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=True, legacy_windows=False)
-    with run_live.showing(graph(node("load"), node("fit")), False, console) as take:
+    stop = threading.Event()
+    with run_live.showing(graph(node("load"), node("fit")), False, stop, console) as take:
         for name in ("load", "fit"):
             tell(take, task(name, seconds=1.0), "done")
         take("registering the model")
+        stop.set()
     last = out.getvalue().rpartition("load")[2]
     assert "fit" in last
     assert "registering" not in last
+    assert "stopping" not in last
+
+
+def test_whoever_asks_for_an_end_is_told_that_it_comes() -> None:
+    stop = threading.Event()
+    board = run_live.Board(graph(node("load")), stop=stop)
+    tell(board.take, task("load"), "running")
+    stop.set()
+    out = io.StringIO()
+    Console(file=out, width=80).print(board.drawn(10))
+    assert "stopping; once more to break off at once" in out.getvalue()
 
 
 def test_a_tree_survives_an_interrupt_and_lets_it_through() -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
 
     def interrupted() -> None:
-        with run_live.showing(graph(node("load")), False, console) as take:
+        with run_live.showing(graph(node("load")), False, threading.Event(), console) as take:
             tell(take, task("load"), "running")
             raise KeyboardInterrupt
 
@@ -260,7 +217,7 @@ def test_a_tree_survives_an_interrupt_and_lets_it_through() -> None:
 
 def test_nothing_is_shown_to_a_machine() -> None:
     out = io.StringIO()
-    with run_live.showing(graph(node("load")), True, Console(file=out)) as take:
+    with run_live.showing(graph(node("load")), True, threading.Event(), Console(file=out)) as take:
         tell(take, task("load"), "running")
     assert out.getvalue() == ""
 
@@ -325,123 +282,3 @@ def test_times_are_told_in_few_digits(seconds: float, said: str) -> None:
 )
 def test_sizes_are_told_in_few_digits(number: int, said: str) -> None:
     assert run_view.size(number) == said
-
-
-# -- differences ----------------------------------------------------------------------------------
-
-
-def pair() -> tuple[RunRecord, RunRecord]:
-    base = {"step": "credit:fit", "argument:alpha": "0.1", "input:rows": "sha256:1"}
-    one = record(
-        [
-            task("load", outputs=[[artifact("a")]], seconds=1.0, components={"step": "credit:fit"}),
-            task("fit", outputs=[[artifact("b")]], components=base, seconds=3.0),
-            task("gone"),
-        ]
-    )
-    other = record(
-        [
-            task("load", "cached", outputs=[[artifact("a")]], made_by=one.run),
-            task(
-                "fit",
-                outputs=[[artifact("d")]],
-                components={**base, "argument:alpha": "0.2", "input:rows": "sha256:2"},
-            ),
-            task("added"),
-        ],
-        run="0197a2b4-0000-7000-8000-00000000ef01",
-        parameters={"alpha": 0.2, "beta": [1]},
-        code={"credit:fit": {"code:credit": "b", "python": "cpython-3.11"}},
-        distributions={"numpy": "2.0 sha256:bb", "polars": "1.0 sha256:cc"},
-    )
-    return one, other
-
-
-def test_two_runs_are_compared_by_what_went_in_and_what_came_out() -> None:
-    found = run_diff.compare(*pair())
-    assert found["parameters"] == {"alpha": [0.1, 0.2], "beta": [None, [1]]}
-    assert found["code"] == ["code of credit changed"]
-    assert list(found["distributions"]) == ["numpy", "polars"]
-    assert found["inputs"] == {"fit": ["argument alpha was 0.1, is 0.2", "input rows changed"]}
-    steps = found["steps"]
-    assert steps["only"] == [["gone"], ["added"]]
-    assert steps["ran_and_cached"] == ["load"]
-    assert steps["cached_and_ran"] == []
-    assert steps["outputs_changed"] == ["fit"]
-    assert steps["outputs_equal"] == ["load"]
-
-
-def test_a_difference_is_told_in_words(capsys: Any) -> None:
-    one, other = pair()
-    run_diff.show(one, other, run_diff.compare(one, other))
-    told = capsys.readouterr().out
-    for said in (
-        "parameter alpha was 0.1, is 0.2",
-        "parameter beta is new: [1]",
-        "code of credit changed",
-        "installed numpy was 2.0 sha256:aa, is 2.0 sha256:bb",
-        "installed polars is new: 1.0",
-        "fit: input rows changed",
-        "gone: only in the first",
-        "added: only in the second",
-        "1 step gave something else, 1 step the same",
-    ):
-        assert said in told, told
-
-
-def test_what_differs_in_many_tasks_of_a_mapped_step_is_said_once(capsys: Any) -> None:
-    def fits(count: int, what: str) -> RunRecord:
-        base = {"step": "credit:fit", "input:rows": what}
-        return record(task(f"fit[{n}]", components=base) for n in range(count))
-
-    one, other = fits(3, "a"), fits(9, "b")
-    run_diff.show(one, other, run_diff.compare(one, other))
-    told = capsys.readouterr().out
-    assert "3 tasks of fit: input rows changed" in told
-    assert "6 tasks of fit: only in the second" in told
-    assert "fit[0]" not in told
-
-
-def test_a_run_compared_with_itself_differs_in_nothing(capsys: Any) -> None:
-    one, _ = pair()
-    found = run_diff.compare(one, one)
-    assert not found["run"]
-    assert not found["inputs"]
-    assert not found["steps"]["outputs_changed"]
-    run_diff.show(one, one, found)
-    assert "nothing that went into it differs" in capsys.readouterr().out
-
-
-# -- why ------------------------------------------------------------------------------------------
-
-
-def test_why_names_what_changed_since_the_run_before() -> None:
-    one, other = pair()
-    told = run_why.explained(other, other.tasks[1], {"": one})
-    assert told["compared_with"] == one.run
-    assert told["changed"] == [
-        "code of credit changed",
-        "argument alpha was 0.1, is 0.2",
-        "input rows changed",
-    ]
-    assert told["components"]["python"] == "cpython-3.11"
-
-
-def test_what_was_cached_is_held_against_the_run_that_made_it() -> None:
-    one, other = pair()
-    same = record([task("fit", "cached", components=one.tasks[1].components, made_by=one.run)])
-    told = run_why.explained(same, same.tasks[0], {one.run: one, "": other})
-    assert told["compared_with"] == one.run
-    assert told["changed"] == []
-
-
-@pytest.mark.parametrize(
-    ("what", "said"),
-    [
-        ("it read lib/late.py", "at the top of the step's module, or pass the file"),
-        ("it used helper, which no installed distribution lists", "install it"),
-        ("what it reads cannot be bounded at isolation level process", "assay doctor"),
-    ],
-)
-def test_what_keeps_a_result_from_being_stored_has_a_remedy(what: str, said: str) -> None:
-    assert said in run_why.remedy(what)

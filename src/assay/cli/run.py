@@ -121,7 +121,7 @@ def start(
     _run(
         session,
         target,
-        _assigned(parameters or ()),
+        assigned(parameters or ()),
         executor=executor,
         jobs=jobs,
         seed=seed,
@@ -137,7 +137,7 @@ def _starting() -> Any:
     return typer.main.get_command(alone)
 
 
-def _assigned(given: Sequence[str]) -> dict[str, str]:
+def assigned(given: Sequence[str]) -> dict[str, str]:
     """``["alpha=0.1"]`` as a mapping."""
     made: dict[str, str] = {}
     for text in given:
@@ -167,7 +167,7 @@ def _run(
     importlib.import_module("assay.actions")  # Registers every action, for recovery.
     from assay.actions import runs
 
-    with _stoppable():
+    with stoppable() as stops:
         if said and not session.as_json:
             note(said)
         with progress(session.as_json) as tell:
@@ -175,15 +175,17 @@ def _run(
             action = runs.prepare(
                 workspace, project, target, folder=Path.cwd(), parameters=parameters, **options
             )
-        ended = _perform(session, action)
+        ended = _perform(session, action, stops)
     _tell(session, ended)
 
 
-def _perform(session: Session, action: RunPipeline) -> Ended:
+def _perform(session: Session, action: RunPipeline, stops: list[threading.Event]) -> Ended:
     from assay.actions.runs import planned
     from assay.cli.run_live import showing
 
-    with showing(planned(action).graph, session.as_json) as tell:
+    plan = planned(action)
+    stops.append(plan.stop)
+    with showing(plan.graph, session.as_json, plan.stop) as tell:
         return session.workspace.perform(session.person, action, progress=tell)
 
 
@@ -199,6 +201,8 @@ def _tell(session: Session, ended: Ended) -> None:
             _show_failure(failed)
         raise typer.Exit(failed.exit_status)
     if record.state == "cancelled":
+        if error is not None and not session.as_json:
+            _show_failure(error)
         raise Stopped
 
 
@@ -212,19 +216,27 @@ def _show_failure(error: Any) -> None:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Generator[None]:
-    """Let a polite request to end be what Ctrl-C is: the run stops, and what is done is kept."""
+def stoppable() -> Generator[list[threading.Event]]:
+    """Let Ctrl-C, and polite requests to end, stop the run: what is done by then is kept.
+
+    Yields a list.  The event that is put on it is set by the first signal, so that the run ends
+    between two things; without one, and at the second signal, what goes on is broken off.
+    """
+    stops: list[threading.Event] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield stops
         return
 
     def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+        if not stops:
+            raise KeyboardInterrupt
+        stops.pop().set()
 
-    wanted = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    wanted = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in wanted}
     try:
-        yield
+        yield stops
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,6 +6,7 @@ Events only count; the terminal is drawn a few times a second, whatever happens 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
@@ -32,7 +33,13 @@ PIPED = 10
 class Board:
     """A run as its events tell of it."""
 
-    def __init__(self, graph: Graph, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        clock: Callable[[], float] = time.monotonic,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._stop = stop or threading.Event()
         self._nodes = {node.id: node for node in graph.nodes}
         self._clock = clock
         self.rows = rows_of({node.id: sorted(node.needs()) for node in graph.nodes})
@@ -73,6 +80,10 @@ class Board:
             return lengths[value.of.output] if value.of.output < len(lengths) else None
         return 1
 
+    def end(self) -> None:
+        """Nothing is being done any more: what is drawn from now on stays."""
+        self.doing, self._stop = "", threading.Event()
+
     def drawn(self, limit: int) -> RenderableType:
         """The tree as it is now, in at most `limit` lines."""
         now = self._clock()
@@ -82,6 +93,8 @@ class Board:
             lines.append(more(hidden))
         if self.doing:
             lines.append(f"[dim]… {escape(self.doing)}[/]")
+        if self._stop.is_set():
+            lines.append("[yellow]stopping; once more to break off at once[/]")
         return Group(*(_fitted(line) for line in lines))
 
 
@@ -93,13 +106,13 @@ def _fitted(line: str) -> Text:
 
 @contextlib.contextmanager
 def showing(
-    graph: Graph, as_json: bool, console: Console = err
+    graph: Graph, as_json: bool, stop: threading.Event, console: Console = err
 ) -> Generator[Callable[[str], None]]:
-    """Show a run while the block lasts; yields what takes its events."""
+    """Show a run while the block lasts, and that `stop` is set; yields what takes its events."""
     if as_json:
         yield lambda _: None
         return
-    board = Board(graph)
+    board = Board(graph, stop=stop)
     if not console.is_terminal:
         yield _Plain(board, console).take
         return
@@ -112,7 +125,7 @@ def showing(
         try:
             yield board.take  # pyright: ignore[reportReturnType]
         finally:
-            board.doing = ""
+            board.end()
             ended.append(True)
 
 
