@@ -227,6 +227,11 @@ def _gates(
 
 
 def _measured(values: dict[str, str]) -> list[Measured]:
+    """A fact beside its limit, where there is one of each: facts have dotted names."""
+    facts = [name for name in values if "." in name]
+    limits = [name for name in values if "." not in name]
+    if len(facts) == len(limits) == 1:
+        return [Measured(name=facts[0], value=values[facts[0]], limit=values[limits[0]])]
     return [Measured(name=name, value=value) for name, value in values.items()]
 
 
