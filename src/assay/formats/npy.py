@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,11 +23,13 @@ def write_npy(array: Any, stream: BinaryIO) -> None:
         raise ValueError("it holds Python objects")
     if array.dtype.metadata is not None:
         raise ValueError("its dtype carries metadata")
-    header = io.BytesIO()
-    np.lib.format.write_array_header_2_0(header, np.lib.format.header_data_from_array_1_0(array))
-    if header.tell() > _HEADER:
+    if len(str(np.lib.format.dtype_to_descr(array.dtype)).encode()) > _HEADER // 2:
         raise ValueError("its dtype has too many fields")
-    np.lib.format.write_array(stream, clean(array), allow_pickle=False)
+    if any(_is_vague(part) for part in _leaves(array.dtype)):
+        raise ValueError("its precision differs from machine to machine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # That NumPy before 1.17 cannot read it.
+        np.lib.format.write_array(stream, clean(array), allow_pickle=False)
 
 
 def read_npy(stream: BinaryIO) -> Any:
@@ -71,6 +75,21 @@ def _padded(dtype: Any) -> bool:
         return False
     inner = [dtype.fields[name][0] for name in dtype.names]
     return sum(_size(part) for part in inner) != dtype.itemsize or any(map(_padded, inner))
+
+
+def _leaves(dtype: Any) -> Iterator[Any]:
+    if dtype.subdtype is not None:
+        yield from _leaves(dtype.subdtype[0])
+    elif dtype.names is None:
+        yield dtype
+    else:
+        for name in dtype.names:
+            yield from _leaves(dtype.fields[name][0])
+
+
+def _is_vague(dtype: Any) -> bool:
+    """Whether this is a long double, which has padding of its own."""
+    return dtype.kind in "fc" and dtype.itemsize > (8 if dtype.kind == "f" else 16)
 
 
 def _size(dtype: Any) -> int:

@@ -30,12 +30,11 @@ class NpyCodec:
             inside = isinstance(value, np.ndarray)
             raise wrong(value, hint, "take numpy.asarray(x)" if inside else "")
         _check_dtype(value.dtype, hint)
-        if value.dtype.kind in "fc" and value.dtype.itemsize not in (2, 4, 8, 16):
-            raise _array("is of a precision that differs from machine to machine")
         try:
             with into.open("wb") as stream:
                 write_npy(value, stream)
         except ValueError as error:
+            into.unlink(missing_ok=True)
             raise _array(f"cannot be kept: {error}") from error
 
     def decode(self, path: Path, hint: Any) -> Any:
@@ -66,7 +65,9 @@ def _check_dtype(dtype: Any, hint: Any) -> None:
         if typing.get_origin(argument) is not np.dtype:
             continue
         wanted = kind(typing.get_args(argument)[0])
-        if wanted is not None and not issubclass(dtype.type, wanted):
+        if not wanted or not issubclass(wanted, np.generic):  # Any
+            continue
+        if not issubclass(dtype.type, wanted):
             raise Usage(
                 f"the annotation says an array of {wanted.__name__}, and it is one of {dtype}",
                 remedy=f"call .astype(numpy.{wanted.__name__}) on it, or change the annotation",

@@ -7,6 +7,7 @@ column, where that is not the same.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -118,11 +119,15 @@ def _write_polars(frame: Any, into: Path) -> None:
         if (column, dtype) != (name, other):
             raise _changed(column)
     if rows != frame.height:
-        raise Usage(
-            "a frame with rows and without columns cannot be kept",
-            remedy="give it a column, for example the number of each row",
-            code="codec.column",
-        )
+        raise _no_columns()
+
+
+def _no_columns() -> Usage:
+    return Usage(
+        "a frame with rows and without columns cannot be kept",
+        remedy="give it a column, for example the number of each row",
+        code="codec.column",
+    )
 
 
 def _dtypes(dtype: Any) -> Iterator[Any]:
@@ -182,7 +187,8 @@ def _arrow() -> tuple[Any, Any]:
     return pa, pq
 
 
-def _write_arrow(table: Any, into: Path) -> None:
+def _write_arrow(table: Any, into: Path) -> Any:
+    """Write a table; what reading it gives."""
     pa, pq = _arrow()
     _check_arrow(table.schema)
     try:
@@ -196,12 +202,18 @@ def _write_arrow(table: Any, into: Path) -> None:
             data_page_size=_PAGE,
             store_schema=True,
         )
-        back = pq.read_schema(into)
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise _not_parquet(error) from error
-    for field, other in zip(table.schema, back, strict=True):
+    try:
+        back = _read_arrow(into)
+    except Corrupt as error:
+        raise _not_parquet(error) from error
+    for field, other in zip(table.schema, back.schema, strict=True):
         if not field.equals(other, check_metadata=True):
             raise _changed(field.name)
+    if back.num_rows != table.num_rows:
+        raise _no_columns()
+    return back
 
 
 def _check_arrow(schema: Any) -> None:
@@ -236,7 +248,13 @@ def _read_arrow(path: Path) -> Any:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             _check_arrow(schema)
-            return file.read()
+            table = file.read()
+            stored = (file.metadata.metadata or {}).get(b"ARROW:schema")
+            if stored is None or not file.metadata.created_by.startswith("parquet-cpp-arrow"):
+                return table
+            # Parquet's reader restores most types, but not the inner ones of a dictionary.
+            wanted = pa.ipc.read_schema(pa.BufferReader(base64.b64decode(stored)))
+            return table if table.schema.equals(wanted, check_metadata=True) else table.cast(wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(error) from error
 
@@ -250,8 +268,9 @@ def _write_pandas(frame: Any, into: Path) -> None:
         table = pa.Table.from_pandas(frame, preserve_index=None, nthreads=1)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise _not_parquet(error) from error
-    _write_arrow(table, into)
-    back = _to_pandas(_read_arrow(into))
+    if not table.num_columns and len(frame):
+        raise _no_columns()
+    back = _to_pandas(_write_arrow(table, into))
     if not (back.index.equals(frame.index) and back.index.name == frame.index.name):
         raise _index()
     for column in frame.columns:

@@ -24,7 +24,7 @@ from assay.errors import Corrupt, Usage
 from assay.pipeline.codec_exact import step, unlike
 from assay.pipeline.codec_hints import bare, choices, said, spelt, wrong
 
-_MARK = "\ud800"
+_MARK = "\udfff not JSON"
 """Marks what JSON cannot carry: no valid text holds it."""
 _UNTYPED: tuple[Any, ...] = (Any, object)
 _REMEDIES = {
@@ -47,7 +47,7 @@ def is_json(hint: Any) -> bool:
     if is_untyped(hint) or [part for part in parts if part not in (None, type(None))] == [bytes]:
         return False
     try:
-        info = inspect.type_info(hint)
+        info = _info(hint)
     except (TypeError, ValueError, NameError, RecursionError):
         return False
     return not any(_is_foreign(part) for part in _walk(info))
@@ -56,10 +56,15 @@ def is_json(hint: Any) -> bool:
 def why_not(hint: Any) -> str:
     """What msgspec says about a hint that it does not take; empty where it says nothing."""
     try:
-        inspect.type_info(hint)
+        _info(hint)
     except (TypeError, ValueError, NameError) as error:
         return str(error)
     return ""
+
+
+def _info(hint: Any) -> inspect.Type:
+    msgspec.json.Decoder(hint)  # Refuses more unions: bytes and text are both text in JSON.
+    return inspect.type_info(hint)
 
 
 def _is_foreign(info: inspect.Type) -> bool:

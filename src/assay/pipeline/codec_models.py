@@ -107,9 +107,12 @@ class XgboostCodec:
         import xgboost
 
         booster = xgboost.Booster()
+        data = path.read_bytes()
         try:
-            booster.load_model(bytearray(path.read_bytes()))
-        except xgboost.core.XGBoostError as error:
+            if not data.startswith(b"{"):  # XGBoost 3.2 ends the process over an empty file.
+                raise ValueError("it does not begin as UBJSON does")
+            booster.load_model(bytearray(data))
+        except (ValueError, xgboost.core.XGBoostError) as error:
             raise _damaged("XGBoost", error) from error
         text = booster.attr(_KEY)
         booster.set_attr(**{_KEY: None})
