@@ -361,7 +361,8 @@ def test_the_check_of_a_dataset_becomes_findings(town: Town) -> None:
 @pytest.mark.parametrize("wrong", [None, "text", [1], {"found": "x", "undeclared": []}])
 def test_a_check_in_another_form_breaks_no_report(town: Town, wrong: Any) -> None:
     content = town.ws.view.dataset("alpha", "train").content
-    predicate = dict.fromkeys(("personal", "duplicates", "labels", "alarms"), wrong)
+    names = ("personal", "duplicates", "labels", "alarms")
+    predicate: dict[str, Any] = dict.fromkeys(names, wrong)
     made = town.statement(
         "data-check", predicate, "alpha", about=content, producer="assay.data.check/1"
     )

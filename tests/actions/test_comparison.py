@@ -22,7 +22,8 @@ ASKED: dict[str, Any] = {"project": "alpha", "model": "score", "version": "2", "
 
 
 def compare(**changed: Any) -> CompareModels:
-    return CompareModels(**{**ASKED, "data": "test", **changed})
+    given: dict[str, Any] = {**ASKED, "data": "test", **changed}
+    return CompareModels(**given)
 
 
 def register(town: Town, strength: float, **changed: Any) -> str:

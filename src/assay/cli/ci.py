@@ -126,7 +126,7 @@ def comment(
     The report is taken as hostile: only its figures are read, and rendered anew.  Which pull
     request it belongs to is taken from the event.  Works without a workspace, and needs no keys.
 
-    Example: assay ci comment report.zip --event "$GITHUB_EVENT_PATH" --pulls pulls.jsonl --json
+    Example: assay ci comment report.zip --event event.json --pulls pulls.jsonl
     """
     if out is not None:
         check_result(out, force=force)

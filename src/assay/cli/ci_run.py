@@ -68,13 +68,15 @@ def run(
 ) -> None:
     """Run a pipeline, assess, evaluate all gates, and write one folder with the report.
 
-    Works in the workspace of this folder. A fresh checkout has none: then in a development
+    Works in the workspace of this folder, as you, or as the service whose token is in
+    ASSAY_TOKEN. A fresh checkout has no workspace: then in a development
     workspace of its own, kept in the folder that ASSAY_CI_CACHE names, or for this run alone.
     Proposed code (a pull or merge request) reads that cache and never writes it.
 
-    Exit status 0 when it passed, 3 when a gate is closed, else that of the run's error.
+    Exit status 0 when it passed, 3 when a gate is closed, else that of the run's error. The word
+    run may be left out.
 
-    Example: assay ci pipelines/credit.py --out assay-report
+    Example: assay ci run pipelines/credit.py --out assay-report
     """
     from assay.actions.ci_report import check_base
     from assay.ci import folder

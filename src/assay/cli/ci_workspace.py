@@ -149,6 +149,8 @@ def _found(folder: Path, key: Path, project: str, checkout: Layout | None) -> Wo
     from assay.workspace.opening import Founding, create_workspace
 
     files.make_folder(folder)
+    # It may lie in the checkout, and holds keys.
+    files.write(folder / ".gitignore", b"*\n", mode=0o644)
     files.make_folder(key.parent)
     if key.exists():
         # Of an attempt that was interrupted: it is nobody's yet.
