@@ -20,6 +20,7 @@ from assay.actions.administration import (
 )
 from assay.actions.assessment import AssessModel
 from assay.actions.backups import BackupRings
+from assay.actions.comparison import CompareModels
 from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn
 from assay.actions.extraction import ExamineDataset, ExtractDataset
 from assay.actions.models import ScanModel
@@ -161,6 +162,12 @@ TABLE: dict[str, Row] = {
         ),
         BUILDERS,
     ),
+    "compare": Row(
+        lambda _, project: CompareModels(
+            project=project, model=_model(project), version="2", base="1", data="test"
+        ),
+        BUILDERS,
+    ),
     "approve": Row(lambda _, project: Approve(**_version(project)), {"approver"}),
     "promote to development": Row(_promote("development"), MAKERS),
     "promote to staging": Row(_promote("staging"), {"ml_engineer"}),
@@ -213,6 +220,8 @@ def deployed(built: Town, tmp_path_factory: pytest.TempPathFactory) -> Town:
         town = copy_of(built, tmp_path_factory.mktemp("deployed") / "town", environment)
         town.deploy()
         town.check_data()
+        # Another version, to compare with the one that serves.
+        town.do("eve", model(town.repo, path=str(town.repo / "model.onnx")))
         return town
 
 
