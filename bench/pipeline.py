@@ -205,8 +205,8 @@ def cold(work: Path, env: Mapping[str, str]) -> None:
     driver = 1000 * told["own"] / STEPS
     beside = 1000 * (told["below"] / STEPS - told["bare"])
     print(
-        f"a step that runs: {driver:.1f} ms processor time in the driver, and {beside:.1f} ms in its "
-        f"process beside the {1000 * told['bare']:.0f} ms of one that starts and does nothing "
+        f"a step that runs: {driver:.1f} ms processor time in the driver, and {beside:.1f} ms in "
+        f"its process beside the {1000 * told['bare']:.0f} ms of one that starts and does nothing "
         "(goal: 10 ms together)"
     )
 

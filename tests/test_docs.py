@@ -150,6 +150,14 @@ def command_error(line: str, *, whole: bool) -> str:
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         # `assay keys backup|recover` in prose is about each of them.
         names = words.pop(0).split("|")
+        if set(command.commands) >= {"resume"} and names[0] not in command.commands:
+            # `assay run FILE`, whose first word is none of the group's commands.
+            command = command.resolve_command(None, names)[1]
+            words.insert(0, "FILE")
+            break
+        if set(command.commands) >= {"comment"} and names[0] not in command.commands:
+            names = ["run"]  # `assay ci FILE`
+            words.insert(0, "FILE")
         if gone := [name for name in names if name not in command.commands]:
             return f"there is no {gone[0]!r} in {sorted(command.commands)}"
         command = command.commands[names[0]]

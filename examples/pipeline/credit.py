@@ -27,7 +27,7 @@ class Loans(pa.DataFrameModel):
 
 @step
 def split(
-    rows: Annotated[pl.DataFrame, Loans], held_out: float, seed: int
+    rows: Annotated[pl.DataFrame, Loans], held_out: float, seed: int = 0
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows to train on, and rows to judge by."""
     shuffled = rows.sample(fraction=1.0, shuffle=True, seed=seed)
@@ -36,7 +36,7 @@ def split(
 
 
 @step(timeout=300)
-def fit(rows: pl.DataFrame, leaves: int, seed: int) -> HistGradientBoostingClassifier:
+def fit(rows: pl.DataFrame, leaves: int, seed: int = 0) -> HistGradientBoostingClassifier:
     """One candidate."""
     model = HistGradientBoostingClassifier(
         max_leaf_nodes=leaves, max_iter=60, learning_rate=0.08, random_state=seed

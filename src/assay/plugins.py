@@ -11,7 +11,7 @@ group                the entry point names
 ``assay.assessors``  an object with the `Assessor` protocol, run by ``assay model assess``
 ``assay.key_services``  a callable taking a URL and returning a `assay.store.keys.KeyService`
 ``assay.executors``  a callable without arguments that returns an `Executor`, named by
-                     ``assay run --executor``
+                     ``assay run FILE --executor NAME``
 ``assay.codecs``     an object with the `Codec` protocol: how a step's values of some type become
                      files; assay's own are asked first
 ===================  ==========================================================================
