@@ -309,7 +309,7 @@ def test_two_codecs_for_one_type_are_refused(install: Callable[..., None]) -> No
         (Foreign(accepts=lambda _: 1 // 0), "fails for Plain"),
         (object(), "lacks one of"),
     ],
-    ids=str,
+    ids=["taken", "unversioned", "kind", "suffix", "no encode", "fails", "nothing"],
 )
 def test_a_codec_that_breaks_the_protocol_is_refused(
     codec: Any, why: str, install: Callable[..., None]
