@@ -332,8 +332,8 @@ def test_a_wrong_parameter_is_named(
         ("p.py:other", NotFound, ("p has no pipeline other", "its pipelines: main")),
         ("p.py:use", NotFound, ("p has no pipeline use", "its pipelines: main")),
         ("p.ipynb", Usage, ("is a notebook", "writefile")),
-        ("data", NotFound, ("data", "name a file")),
-        ("./data", NotFound, ("data", "name a file")),
+        ("heap", NotFound, ("heap", "name a file")),
+        ("./heap", NotFound, ("heap", "name a file")),
         ("rows.csv", NotFound, ("rows.csv", "")),
         ("a-b.py", Usage, ("a-b", "rename it")),
         ("p.py:", None, ()),
@@ -343,7 +343,7 @@ def test_a_wrong_target_is_named(
     place: Place, target: str, kind: type[AssayError] | None, expected: tuple[str, ...]
 ) -> None:
     place.code(body("return one()"))
-    for name in ("p.ipynb", "rows.csv", "a-b.py", "data/rows.csv"):
+    for name in ("p.ipynb", "rows.csv", "a-b.py", "heap/rows.csv"):
         place.write(name, "{}")
     if kind is None:
         assert place.plan(target).pipeline == "p:main"

@@ -105,7 +105,8 @@ def _tag() -> str:
 def _sources(environment: Environment, sites: Sequence[Path]) -> Iterator[Path]:
     yield from _below(Path(sysconfig.get_path("stdlib")))
     own = Path(errors.__file__).resolve().parent
-    if own.parent not in [site.resolve() for site in sites]:  # An editable installation.
+    outside = own.parent not in [site.resolve() for site in sites]
+    if outside and "assay" in environment.covers:  # An editable installation.
         yield from _below(own)
     for site in sites:
         for entry in sorted(environment.covers):
