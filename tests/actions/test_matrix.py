@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from workspace.town import WORKSPACE, Town, copy_of, dataset, enrolment, model
 
+from assay import actions
 from assay.actions.administration import (
     ApplyPolicy,
     CollectGarbage,
@@ -236,6 +237,7 @@ def _outcome(town: Town, name: str, action: Action) -> str:
 
 
 def test_the_table_has_every_action_that_there_is(deployed: Town) -> None:
+    actions.register()
     shipped = {cls for cls in REGISTRY.values() if cls.__module__.startswith("assay.actions.")}
     assert {type(row.make(deployed, "alpha")) for row in TABLE.values()} == shipped
 

@@ -3,8 +3,9 @@
 What lives here
     `people` (actors, roles, keys, tokens), `administration` (projects, policy, key rings),
     `datasets`, `models` (register), `extraction` (from sources; examine), `assessment`,
-    `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill),
-    `reading` (evidence, checks, bundles).
+    `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill), `runs` (of
+    pipelines; `run_host` and its neighbours are what a run reaches of the workspace),
+    `comparison` (of two versions), `reading` (evidence, checks, bundles).
 
 May import
     The workspace and the capabilities below it.
@@ -14,26 +15,30 @@ An attacker who owns it can
     or open a key by itself.
 """
 
-from assay.actions import (
-    administration,
-    assessment,
-    datasets,
-    extraction,
-    models,
-    people,
-    reading,
-    release,
-    serving,
-)
+from __future__ import annotations
 
-__all__ = [
+import importlib
+
+FAMILIES = (
     "administration",
     "assessment",
+    "comparison",
     "datasets",
     "extraction",
     "models",
     "people",
     "reading",
     "release",
+    "runs",
     "serving",
-]
+)
+"""The modules that define actions."""
+
+
+def register() -> None:
+    """Import every action, so that recovery can rebuild each of them from its decision.
+
+    Not done on import: whoever performs one action need not wait for the libraries of all.
+    """
+    for family in FAMILIES:
+        importlib.import_module(f"assay.actions.{family}")

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from assay import canonical
 from assay.actions.people import project_target
 from assay.clock import parse_timestamp
-from assay.data import datasheet, fingerprints, tables
-from assay.data import profile as profiles
 from assay.errors import Usage
 from assay.evidence.state import DatasetState
 from assay.policy import vocabulary as cedar
@@ -17,8 +15,10 @@ from assay.types import Digest, check_digest, check_name
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.view import View
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # Imported where they are used: whoever only reads need not wait for them.
     import polars as pl
+
+    from assay.data.tables import Table
 
 LEGAL_BASES = (
     "consent",
@@ -109,7 +109,7 @@ class Declared(Action, frozen=True, kw_only=True):
 def registered(
     doing: Doing,
     declared: Declared,
-    table: tables.Table,
+    table: Table,
     content: Digest,
     *,
     origin: str,
@@ -121,6 +121,9 @@ def registered(
     `fingerprints` is the sealed file of its rows' fingerprints, if there is one already;
     `collection` what was measured of how it was collected, for the datasheet.
     """
+    from assay.data import datasheet
+    from assay.data import profile as profiles
+
     declared.check_columns(table.frame, table.name)
     doing.progress("profiling")
     profile = profiles.profile(table.frame, declared.subject_column or None)
@@ -177,6 +180,8 @@ def row_key(doing: Doing) -> bytes:
 
 def seal_fingerprints(doing: Doing, frame: pl.DataFrame) -> Digest:
     """The fingerprints of all rows, sealed beside the datasets."""
+    from assay.data import fingerprints
+
     doing.progress("taking the fingerprints of rows")
     data = fingerprints.fingerprint(frame, row_key(doing))
     return doing.store.put(ring_of(doing.project), data, salted=True)
@@ -196,6 +201,8 @@ def fingerprints_of(found: DatasetState) -> dict[str, str]:
 
 def read_fingerprints(doing: Doing, digest: str) -> bytes:
     """A sealed file of fingerprints."""
+    from assay.data import fingerprints
+
     ring = ring_of(doing.project)
     return doing.store.read(ring, check_digest(digest), fingerprints.MOST_BYTES)
 
@@ -207,6 +214,8 @@ def _changes(
     earlier = fingerprints_of(before).get(before.content) if before is not None else None
     if before is None or earlier is None or before.content == content:
         return None
+    from assay.data import fingerprints
+
     shared = fingerprints.compare(read_fingerprints(doing, earlier), read_fingerprints(doing, now))
     return {
         "since": before.content,
@@ -224,11 +233,15 @@ class RegisterDataset(Declared, frozen=True, kw_only=True):
     origin: str
 
     def target(self, view: View) -> Target:
+        from assay.data import tables
+
         tables.check_path(Path(self.path))
         self.check()
         return project_target(view, self.project, {}, f"dataset:{self.project}/{self.dataset}")
 
     def apply(self, doing: Doing) -> Outcome:
+        from assay.data import tables
+
         path = Path(self.path)
         doing.progress(f"sealing {path.name}")
         # Sealed first, so that what is described is what is kept, whatever happens to the file.

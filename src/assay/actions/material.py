@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from assay import files
 from assay.actions.datasets import ReadDataset
-from assay.data import tables
 from assay.errors import Usage
 from assay.formats.schema import Column
 from assay.types import Digest
@@ -32,6 +31,8 @@ def read_frame(
     doing: Doing, dataset: str, purpose: str, target: str = ""
 ) -> tuple[pl.DataFrame, Digest]:
     """A registered dataset's rows and digest, read through the door for a stated purpose."""
+    from assay.data import tables
+
     doing.progress(f"reading {dataset}")
     found = doing.view.dataset(doing.project, dataset)
     stream = doing.nested(ReadDataset(project=doing.project, dataset=dataset, purpose=purpose))

@@ -10,12 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay import files, plugins
-from assay.actions.assessment import AssessModel
 from assay.actions.datasets import ReadDataset, RegisterDataset, as_declared, ring_of
 from assay.actions.material import models_ring
-from assay.actions.models import RegisterModel
-from assay.actions.release import Promote
-from assay.data import tables
 from assay.errors import Usage
 from assay.evidence.state import VersionState, kind_of
 from assay.pipeline import codecs
@@ -70,6 +66,8 @@ class Effects:
                     while piece := stream.read(1 << 20):
                         out.write(piece)
                 return True
+            from assay.data import tables
+
             table = tables.read_stream(stream, name, expect=details["schema"])
         import polars as pl
 
@@ -190,6 +188,8 @@ class Effects:
     # -- models -----------------------------------------------------------------------------------
 
     def _register(self, given: _Given) -> Effect:
+        from assay.actions.models import RegisterModel
+
         artifact = given.resolver.artifact(given.node.arguments["model"], "what is registered")
         if artifact.kind != "model":
             raise Usage(
@@ -260,6 +260,8 @@ class Effects:
         return None
 
     def _assess(self, given: _Given) -> Effect:
+        from assay.actions.assessment import AssessModel
+
         version = given.version()
         found = self._doing.view.version(self._doing.project, version["model"], version["version"])
         data = given.datasets("data")
@@ -298,6 +300,8 @@ class Effects:
         return wanted <= judged
 
     def _promote(self, given: _Given) -> Effect:
+        from assay.actions.release import Promote
+
         version, plain = given.version(), given.plain()
         found = self._doing.view.version(self._doing.project, version["model"], version["version"])
         if found.stage == plain["stage"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +141,6 @@ def _make(asked: _Asked) -> _Made:
     from assay.actions import ci_report
     from assay.cli.run import stoppable
 
-    importlib.import_module("assay.actions")  # Registers every action, for recovery.
     place = asked.place
     before = ci_report.look(place.workspace, place.credential, place.project, asked.base)
     ended: Ended | None = None

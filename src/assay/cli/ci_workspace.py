@@ -8,7 +8,6 @@ lie inside of it: whoever can read the cache can sign with them, and what it sea
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import shutil
 import tempfile
@@ -61,7 +60,9 @@ def opened(session: Session, project: str, *, proposed: bool) -> Generator[Place
     `proposed`: the code is a proposal's, so that the cache is read and never written: the run gets
     a copy of its own, which is thrown away.
     """
-    importlib.import_module("assay.actions")  # Registers every action, for recovery.
+    from assay import actions
+
+    actions.register()
     checkout = _checkout()
     if checkout is not None and (checkout.root / "trust").is_dir():
         yield _kept(session)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import signal
 import threading
 from collections.abc import Generator, Sequence
@@ -164,7 +163,6 @@ def _run(
     workspace, project = session.workspace, session.project
     # Before the spinner, which would run over the question for a passphrase.
     _ = session.person
-    importlib.import_module("assay.actions")  # Registers every action, for recovery.
     from assay.actions import runs
 
     with stoppable() as stops:

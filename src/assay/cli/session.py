@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,7 +83,6 @@ class Session:
 
     def perform(self, action: Action) -> Any:
         """Through the door, with progress on standard error."""
-        importlib.import_module("assay.actions")  # Registers every action, for recovery.
         # Before the spinner, which would run over the question for a passphrase.
         workspace, person = self.workspace, self.person
         with output.progress(self.as_json) as progress:

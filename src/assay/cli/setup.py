@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import importlib
 import re
 import sys
 from pathlib import Path
@@ -186,7 +185,9 @@ def recover(as_json: AsJson = False) -> None:
 
     Example: assay recover
     """
-    importlib.import_module("assay.actions")  # Registers every action, so that each can be redone.
+    from assay import actions
+
+    actions.register()
     done = Session().workspace.recover()
 
     def human() -> None:
