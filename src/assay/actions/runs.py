@@ -31,6 +31,7 @@ from assay.pipeline.runner import CacheUse, Runner
 from assay.types import Digest
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.door import Workspace
+from assay.workspace.memo import Memo
 from assay.workspace.running import Running
 from assay.workspace.view import View
 
@@ -271,7 +272,7 @@ def prepare(
         plan=digest,
         parameters=made.graph.parameters,
         environment=made.environment.state,
-        isolation=probe().level,
+        isolation=_level(workspace.view.memo),
         ports=tuple(made.ports),
         variables=tuple(made.variables),
         processes=made.processes,
@@ -295,6 +296,24 @@ def planned(action: RunPipeline) -> Plan:
             code="run.plan",
         )
     return found
+
+
+def _level(memo: Memo) -> str:
+    """The isolation that this machine reaches, found once since it was started.
+
+    Each step demands this level again when it runs, where it is tried and not remembered: a wrong
+    answer here denies or stops a run, and loosens nothing.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return probe().level
+    key = f"isolation/{boot}/{os.geteuid()}/{Path('/proc/self/ns/mnt').readlink()}"
+    known = memo.get(key)
+    if known is None:
+        known = probe().level.encode()
+        memo.put(key, known)
+    return known.decode()
 
 
 def _bytecode_folder() -> Path:
