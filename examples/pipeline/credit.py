@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from assay.pipeline import assess, check, each, extract, pipeline, publish, register, step
 
+CUSTOMER = "ID"
 LABEL = "default-payment-next-month"
 
 
@@ -29,8 +30,8 @@ class Loans(pa.DataFrameModel):
 def split(
     rows: Annotated[pl.DataFrame, Loans], held_out: float, seed: int = 0
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows to train on, and rows to judge by."""
-    shuffled = rows.sample(fraction=1.0, shuffle=True, seed=seed)
+    """Rows to train on, and rows to judge by; whose they are goes no further than here."""
+    shuffled = rows.drop(CUSTOMER, strict=False).sample(fraction=1.0, shuffle=True, seed=seed)
     cut = int(shuffled.height * held_out)
     return shuffled.slice(cut), shuffled.head(cut)
 
@@ -71,7 +72,7 @@ def credit(leaves: list[int] = [4, 8], held_out: float = 0.25) -> object:  # noq
         licence="CC-BY-4.0",
         purposes=["credit-scoring"],
         legal_basis="contract",
-        subject_column="",
+        subject_column=CUSTOMER,
     )
     training, test = split(loans, held_out)
     training_rows = check(publish(training, dataset="loans-training"), label=LABEL)
