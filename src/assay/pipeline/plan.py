@@ -30,6 +30,7 @@ from assay.pipeline.bytecode import compiled_for
 from assay.pipeline.code import Codebase, pack_code, write_code
 from assay.pipeline.environment import Environment, Memo, environment
 from assay.pipeline.graph import Graph
+from assay.pipeline.installed import import_name
 from assay.pipeline.keys import Components
 from assay.pipeline.tracing import Traced
 from assay.pipeline.watching import Used
@@ -168,8 +169,10 @@ def make(
         again = functools.partial(environment, closure.third_party, memo=memo, folder=folder)
         told = _trace(codebase, request, work, compiled_for(installed, again, cache))
         plan.graph = graphs.decode(told.graph)
-        if _depends_on_nothing_else(plan, told.used):
-            memo.put(f"{_GRAPH}/{known}", msgspec.msgpack.encode(told))
+        also = _also_used(plan, told.used)
+        if also is not None:
+            kept = _Remembered(told, also, _distributions(plan, also))
+            memo.put(f"{_GRAPH}/{known}", msgspec.msgpack.encode(kept))
     else:
         plan.graph = graphs.decode(told.graph)
     plan.environment = plan.installed(plan.imports())
@@ -190,19 +193,31 @@ def _texts(value: Any) -> Iterator[str]:
                 )
 
 
-_GRAPH = "graph/v2"
+_GRAPH = "graph/v3"
+
+
+class _Remembered(msgspec.Struct):
+    """A graph, and the libraries that others loaded by themselves to come to it, as they were."""
+
+    traced: Traced
+    imports: list[str]
+    distributions: dict[str, str]
 
 
 def _remembered(plan: Plan, known: Digest) -> Traced | None:
     """What the same code gave before, if it would still."""
     data = plan.memo.get(f"{_GRAPH}/{known}")
     try:
-        told = msgspec.msgpack.decode(data, type=Traced) if data is not None else None
+        kept = msgspec.msgpack.decode(data, type=_Remembered) if data is not None else None
     except msgspec.MsgspecError:
         return None
-    if told is None or any(plan.has_module(name) for name in told.used.missing):
+    if kept is None or any(plan.has_module(name) for name in kept.traced.used.missing):
         return None
-    return told
+    return kept.traced if _distributions(plan, kept.imports) == kept.distributions else None
+
+
+def _distributions(plan: Plan, imports: Sequence[str]) -> dict[str, str]:
+    return dict(plan.installed(imports).distributions) if imports else {}
 
 
 # Names of what gives something else each time, or on another machine, and of modules for that.
@@ -214,21 +229,28 @@ _CHANGING = re.compile(
 )
 
 
-def _depends_on_nothing_else(plan: Plan, used: Used) -> bool:
-    """Whether a graph follows from what its key names, so that it can be remembered.
+def _also_used(plan: Plan, used: Used) -> list[str] | None:
+    """What libraries loaded by themselves, where a graph follows from that and from what its key
+    names, so that it can be remembered; None where it does not.
 
     A pipeline that asks for the time or for chance, in its own code, is traced anew each time; so
     is one with libraries that nobody here knows, which might.
     """
     closure = plan.codebase.closure(plan.codebase.module)
     covered = closure.paths | frozenset(plan.data)
-    known = plan.installed(closure.third_party).covers | {"assay"}
-    if used.listed or not set(used.code) <= covered or not set(used.libraries) <= known:
-        return False
+    others = set(used.libraries) - plan.installed(closure.third_party).covers - {"assay"}
+    also = sorted({name for entry in others if (name := import_name(entry))})
+    added = plan.installed(also) if also else None
+    if added is not None and (added.state == "altered" or not others <= added.covers):
+        return None
+    if used.listed or not set(used.code) <= covered or (others and not also):
+        return None
     if imports.sight_through(closure.third_party) is imports.Sight.BYTES:
-        return False
+        return None
     files = plan.codebase.files()
-    return not any(_CHANGING.search(files[path]) for path in closure.paths if path.endswith(".py"))
+    if any(_CHANGING.search(files[path]) for path in closure.paths if path.endswith(".py")):
+        return None
+    return also
 
 
 def encoded(graph: Graph) -> bytes:
