@@ -11,7 +11,10 @@ from workspace.town import Town, at_point, dataset, model, numbers, write_table
 
 from assay.actions.assessment import AssessModel
 from assay.actions.release import Promote
+from assay.assess.assessors import PRIVACY
 from assay.errors import Conflict, Usage
+from assay.formats.schema import Column
+from assay.plugins import Assessment, Rows
 
 
 def judge(data: str, train: str = "train", version: str = "1") -> AssessModel:
@@ -138,3 +141,71 @@ def test_a_mistake_while_doing_leaves_no_open_decision(
     assert town.ws.view.follow().open == {}
     assert town.reopen().recover() == []
     assert town.ws.view.follow().aliases == {}
+
+
+def cut(town: Town, name: str, seed: int, columns: dict[str, int]) -> None:
+    """Register rows of some of the columns, each known by a name of its own."""
+    lines = [",".join(columns)]
+    lines += [",".join(str(row[at]) for at in columns.values()) for row in numbers(600, seed)]
+    (town.repo / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    town.do("sam", dataset(town.repo, name))
+
+
+WITH_ID = {"a": 0, "b": 1, "c": 2, "number": 2, "y": 3}
+
+
+def test_held_out_rows_that_lack_columns_are_refused_when_a_model_is_registered(
+    town: Town,
+) -> None:
+    cut(town, "narrow", 5, {"b": 1, "y": 3})
+    size = town.size
+    with pytest.raises(Usage) as caught:
+        town.do("eve", model(town.repo, test="narrow"))
+    assert caught.value.code == "usage.model.columns"
+    assert "narrow lacks columns of train: a, c" in caught.value.message
+    assert "--leave-out" in caught.value.remedy
+    assert town.size == size
+
+
+def test_a_column_of_the_training_rows_alone_can_be_left_out(town: Town) -> None:
+    cut(town, "wide", 1, WITH_ID)
+    with pytest.raises(Usage, match=r"lacks columns of wide: number$"):
+        town.do("eve", model(town.repo, train="wide"))
+    made = town.do("eve", model(town.repo, train="wide", leave_out=("number",)))
+    assert made["served"], made["details"]
+    found = town.do("eve", judge("test", "wide", made["version"]))["found"]
+    assert set(found) == {"quality", "privacy-membership"}
+
+
+def test_a_column_left_out_is_in_one_of_the_datasets(town: Town) -> None:
+    with pytest.raises(Usage) as caught:
+        town.do("eve", model(town.repo, leave_out=("cc",)))
+    assert caught.value.code == "usage.model.column"
+
+
+def test_rows_to_judge_on_that_lack_columns_are_refused_before_anything_is_decided(
+    town: Town,
+) -> None:
+    cut(town, "narrow", 5, {"a": 0, "b": 1, "y": 3})
+    size = town.size
+    refused(town, judge("narrow"), "columns")
+    refused(town, judge("narrow", ""), "columns")
+    assert town.size == size
+
+
+def test_an_assessor_of_tables_that_do_not_match_says_which_columns_are_missing() -> None:
+    column = Column("a", "float", [1.0, 2.0])
+    given = Assessment(
+        test=Rows([column], [0, 1], {}),
+        train=Rows([column, Column("b", "float", [1.0, 2.0])], [0, 1], {}),
+        classes=[0, 1],
+        positive=1,
+        threshold=0.5,
+        seed=0,
+        score=lambda _: pytest.fail("asked for scores"),
+        champion=None,
+        shadow=None,
+        progress=lambda _: None,
+    )
+    with pytest.raises(Usage, match=r"trained on: b$"):
+        PRIVACY.assess(given)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from assay import plugins
-from assay.actions.material import columns_of, labels_of, private_copy, read_frame
+from assay.actions.material import check_alike, columns_of, labels_of, private_copy, read_frame
 from assay.actions.models import read_served
 from assay.actions.release import version_target
 from assay.assess.overlap import shared_rows
@@ -69,6 +69,8 @@ class AssessModel(Action, frozen=True, kw_only=True):
                 remedy="register it again with --label COLUMN",
                 code="assess.label",
             )
+        if trained_on is not None:
+            check_alike(trained_on, data, found.details["leave_out"], code="assess.columns")
         made = version_target(view, self.project, self.model, found.version, {})
         # What is read must be what was looked at here.
         read = filter(None, (self.data, train))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from assay import files
 from assay.actions.datasets import ReadDataset
 from assay.errors import Usage
+from assay.evidence.state import DatasetState
 from assay.formats.schema import Column
 from assay.types import Digest
 from assay.workspace.action import Doing
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MODEL_LIMIT = 1 << 30
 """Bytes of a model that is read whole; ONNX itself ends at 2 GiB."""
+_NAMED = 12
+"""Columns that an error names."""
 
 
 def models_ring(project: str) -> str:
@@ -100,3 +103,21 @@ def private_copy(doing: Doing, digest: Digest, details: dict[str, Any]) -> Gener
         yield path
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_alike(
+    train: DatasetState, test: DatasetState, leave_out: Sequence[str], *, code: str
+) -> None:
+    """Raise `Usage` where columns that a model was trained on are missing from held-out rows."""
+    there = {column["name"] for column in test.details["schema"]}
+    columns = [str(column["name"]) for column in train.details["schema"]]
+    missing = [name for name in columns if name not in there and name not in leave_out]
+    if not missing:
+        return
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    raise Usage(
+        f"{test.name} lacks columns of {train.name}: {', '.join(missing[:_NAMED])}{more}",
+        remedy="judge it on rows that have them; or, for those that are no features, register the "
+        "model with --leave-out COLUMN",
+        code=code,
+    )

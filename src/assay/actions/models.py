@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from assay.actions.material import MODEL_LIMIT, columns_of, models_ring, private_copy, read_frame
+from assay.actions.material import (
+    MODEL_LIMIT,
+    check_alike,
+    columns_of,
+    models_ring,
+    private_copy,
+    read_frame,
+)
 from assay.actions.people import project_target
 from assay.actions.release import version_target
 from assay.errors import AssayError, Usage, Verification
@@ -65,12 +72,7 @@ class RegisterModel(Action, frozen=True, kw_only=True):
         check_name(self.model, what="model name")
         if not self.purpose:
             raise Usage("no purpose given", remedy="--purpose credit-scoring", code="purpose")
-        for dataset in filter(None, (self.train, self.test)):
-            found = view.dataset(self.project, dataset)
-            known = [column["name"] for column in found.details["schema"]]
-            for column in filter(None, (self.label, *self.sensitive, *self.leave_out)):
-                if column not in known:
-                    raise _no_column(dataset, column, known)
+        self._check_columns(view)
         if self.test and self._trained_on(view) == view.dataset(self.project, self.test).content:
             raise Usage(
                 f"{self.train} and {self.test} are the same rows: a model is not judged on what it "
@@ -88,6 +90,22 @@ class RegisterModel(Action, frozen=True, kw_only=True):
         made = project_target(view, self.project, {}, f"model:{self.project}/{self.model}", *read)
         made.words = {"model": self.model, "project": self.project}
         return made
+
+    def _check_columns(self, view: View) -> None:
+        """Before anything is read: that the columns named are there, and the same in both."""
+        given = [view.dataset(self.project, name) for name in (self.train, self.test) if name]
+        schemas = [[column["name"] for column in found.details["schema"]] for found in given]
+        for found, known in zip(given, schemas, strict=True):
+            for column in filter(None, (self.label, *self.sensitive)):
+                if column not in known:
+                    raise _no_column(found.name, column, known)
+        for column in self.leave_out:
+            # What is left out may well be in one of them only.
+            if given and not any(column in known for known in schemas):
+                raise _no_column(given[0].name, column, schemas[0])
+        if self.train and self.test:
+            train, test = given
+            check_alike(train, test, (self.label, *self.leave_out), code="model.columns")
 
     def apply(self, doing: Doing) -> Outcome:
         path = Path(self.path)

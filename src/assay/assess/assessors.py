@@ -9,7 +9,7 @@ import numpy as np
 
 from assay.assess import privacy as membership
 from assay.assess import quality as measured
-from assay.errors import AssayError
+from assay.errors import AssayError, Usage
 from assay.formats.schema import Column
 from assay.plugins import Assessment, Rows
 
@@ -107,6 +107,13 @@ class _Table:
     def joined(self, other: _Table) -> _Table:
         """The rows of both; `other` may have further columns, which are left out."""
         places = {name: at for at, (name, _) in enumerate(other.heads)}
+        missing = [name for name, _ in self.heads if name not in places]
+        if missing:
+            raise Usage(
+                f"the rows to judge on lack columns of those trained on: {', '.join(missing)}",
+                remedy="give rows that have them, or leave those columns out of both",
+                code="assess.columns",
+            )
         pairs = [
             (v, other.values[places[n]]) for v, (n, _) in zip(self.values, self.heads, strict=True)
         ]
