@@ -107,7 +107,7 @@ ADMIN: dict[str, Callable[[Town], Action]] = {
 
 TABLE: dict[str, Row] = {
     "register a dataset": Row(
-        lambda town, project: dataset(town.repo, "new", project, file="test.csv"), MAKERS
+        lambda town, project: dataset(town.repo, "new", project, file="test.csv"), BUILDERS
     ),
     "read data": Row(
         lambda _, project: ReadDataset(project=project, dataset="train", purpose="scoring"),
@@ -144,7 +144,7 @@ TABLE: dict[str, Row] = {
             legal_basis="contract",
             residency=("local",),
         ),
-        MAKERS,
+        BUILDERS,
     ),
     "examine data": Row(
         lambda _, project: ExamineDataset(project=project, dataset="train"), BUILDERS
@@ -170,7 +170,7 @@ TABLE: dict[str, Row] = {
         BUILDERS,
     ),
     "approve": Row(lambda _, project: Approve(**_version(project)), {"approver"}),
-    "promote to development": Row(_promote("development"), MAKERS),
+    "promote to development": Row(_promote("development"), BUILDERS),
     "promote to staging": Row(_promote("staging"), {"ml_engineer"}),
     "promote to production": Row(_promote("production"), {"ml_engineer"}),
     "revoke": Row(
