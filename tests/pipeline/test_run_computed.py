@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
+from assay.pipeline import plan
 
 from .running import Place
 
@@ -136,3 +140,27 @@ def test_a_default_that_is_computed_on_import_is_computed_anew(place: Place) -> 
         """
     )
     assert place.ok().value("work") != place.ok().value("work")
+
+
+def test_a_graph_is_remembered_with_what_libraries_loaded_by_themselves(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # msgspec, which every step loads, takes typing_extensions where it is installed.
+    place.code(
+        "@step\ndef work() -> int:\n    return 1\n\n@pipeline\ndef main() -> object:\n    return work()\n"
+    )
+    place.ok()
+    traced: list[str] = []
+    trace = plan._trace
+
+    def counted(*arguments: Any) -> Any:
+        traced.append("again")
+        return trace(*arguments)
+
+    monkeypatch.setattr(plan, "_trace", counted)
+    place.ok()
+    assert traced == []
+    # Were one of them another now, the graph might be another, too.
+    monkeypatch.setattr(plan, "_distributions", lambda *_: {"typing-extensions": "5.0 sha256:0"})
+    place.ok()
+    assert traced == ["again"]
