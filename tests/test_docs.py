@@ -29,7 +29,7 @@ OPERATE = ROOT / "docs" / "operate.md"
 POLICY = ROOT / "docs" / "roles-and-policy.md"
 
 _FORMAT = re.compile(r"\bassay/[a-z][a-z-]*/v[0-9]+\b")
-_FENCE = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^```([a-z]*)(?: file=\S+)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def text(path: Path) -> str:

@@ -1,21 +1,14 @@
-"""The pages that can be run are run: the reader in formats.md, the road in get-started.md, the
-package in extend.md and the change of root key in keys-and-recovery.md."""
+"""The pages that can be run are run: the reader in formats.md, the package in extend.md and the
+change of root key in keys-and-recovery.md.  The roads are in test_docs_roads.py."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
-import os
 import re
-import socket
-import subprocess
 import sys
-import time
 import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,7 +47,7 @@ from assay.workspace.opening import (
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-_FENCE = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^```([a-z]*)(?: file=\S+)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def blocks(page: str, *kinds: str) -> list[tuple[str, str]]:
@@ -343,99 +336,3 @@ def _given() -> Assessment:
         shadow=None,
         progress=lambda _: None,
     )
-
-
-# -- get-started.md -------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_the_road_of_the_first_page_leads_to_an_answer_and_the_brake_holds(tmp_path: Path) -> None:
-    repository, tools = tmp_path / "repository", tmp_path / "bin"
-    repository.mkdir()
-    tools.mkdir()
-    (tools / "assay").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m assay "$@"\n')
-    (tools / "assay").chmod(0o755)
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")},
-        "PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "ASSAY_KEYS": str(tmp_path / "keys"),
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "ASSAY_ACTOR": "ada",
-    }
-    port = _free_port()
-    server: subprocess.Popen[bytes] | None = None
-    printed = ""
-    answers: list[int] = []
-    try:
-        for kind, code in blocks("get-started.md", "sh", "python"):
-            script = code.replace("8080", str(port))
-            if script.startswith("assay serve"):
-                server = subprocess.Popen(
-                    ["bash", "-c", f"exec {script}"], cwd=repository, env=environment
-                )
-                _wait(port, server)
-                continue
-            if script.startswith("curl"):
-                answers.append(_ask(port, repository, script))
-                continue
-            done = subprocess.run(
-                [sys.executable, "-c", script]
-                if kind == "python"
-                else ["bash", "-euo", "pipefail", "-c", script],
-                cwd=repository,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            printed += done.stdout
-            assert done.returncode == 0, done.stdout + done.stderr
-            if script.startswith("assay hold"):
-                (curl,) = [c for _, c in blocks("get-started.md", "sh") if c.startswith("curl")]
-                answers.append(_ask(port, repository, curl))
-    finally:
-        if server is not None:
-            server.terminate()
-            server.wait(30)
-    assert answers == [200, 403]
-    assert "credit-1.assay is a bundle, and it verifies" in printed
-    assert (repository / "passport-credit-1.html").is_file()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/live", timeout=1):
-                return
-        except OSError:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(0.1)
-            alive = server.poll() is None
-            assert alive, "the endpoint did not start"
-            assert time.monotonic() < until, "the endpoint did not answer"
-
-
-def _ask(port: int, repository: Path, curl: str) -> int:
-    """What the page's curl command asks, without curl; the status of the answer."""
-    body = re.search(r"-d '(.*)'", curl, re.DOTALL)
-    assert body is not None
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v2/models/credit/infer",
-        data=body[1].encode(),
-        headers={
-            "Content-Type": "application/json",
-            "Authorization": f"Bearer {(repository / 'token').read_text().strip()}",
-        },
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - ours
-            return answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
