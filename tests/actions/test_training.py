@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from workspace.town import WORKSPACE, Town, at_point, dataset
+from workspace.town import WORKSPACE, Town, at_point, dataset, model
 
+from assay.actions.assessment import AssessModel
 from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn, as_declared
 from assay.actions.people import ManageRole
-from assay.errors import Conflict, NotFound
+from assay.errors import Conflict, Denied, NotFound
+from assay.workspace.action import Action
 from assay.workspace.opening import open_workspace
 
 TRAIN = TrainOn(project="alpha", dataset="train", purpose="scoring")
@@ -134,3 +136,26 @@ def test_whoever_lost_the_role_trains_no_more(town: Town) -> None:
     role = ManageRole(project=WORKSPACE, actor=town.ids["ci"], role="alpha/pipeline", granted=False)
     town.do("ada", role)
     assert town.refused("ci", TRAIN) == ["role"]
+
+
+def test_a_model_of_special_data_is_registered_and_assessed_under_a_ticket_only(
+    town: Town,
+) -> None:
+    from assay.workspace.credentials import Person
+
+    for name in ("train", "test"):
+        held = msgspec.structs.replace(dataset(town.repo, name), special=True)
+        town.do("sam", held)
+    protected = Person(town.people["eve"], protected=True)
+
+    def refused(action: Action) -> list[str]:
+        with pytest.raises(Denied) as caught:
+            town.ws.perform(protected, action)
+        return [reason["gate"] for reason in caught.value.details["reasons"]]
+
+    plain = model(town.repo, "health")
+    assert refused(plain) == ["data.special"]
+    made = town.ws.perform(protected, msgspec.structs.replace(plain, ticket="T-1"))
+    judged = AssessModel(project="alpha", model="health", version=made["version"], data="test")
+    assert refused(judged) == ["data.special"]
+    town.ws.perform(protected, msgspec.structs.replace(judged, ticket="T-1"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assay.actions.datasets import RegisterDataset
+from assay.workspace.credentials import Person
 
 from .running import Place
 
@@ -65,7 +66,7 @@ def fit(rows):
 """
 
 
-def _register(place: Place, rows: int, file: str = "loans.csv") -> None:
+def _register(place: Place, rows: int, file: str = "loans.csv", *, special: bool = False) -> None:
     lines = [f"{n % 7},{n % 5},{int(n % 7 > n % 5)}" for n in range(rows)]
     path = place.write(file, "a,b,y\n" + "\n".join(lines) + "\n")
     place.do(
@@ -77,8 +78,9 @@ def _register(place: Place, rows: int, file: str = "loans.csv") -> None:
             origin="made for tests",
             licence="CC0",
             purposes=("scoring",),
-            legal_basis="not-personal",
-            personal=False,
+            legal_basis="consent" if special else "not-personal",
+            personal=special,
+            special=special,
             residency=("local",),
         )
     )
@@ -124,3 +126,22 @@ def test_a_file_and_a_dataset_of_the_same_bytes_are_read_each_in_its_way(loans: 
     _register(loans, 60, "loans")
     ran = loans.ok("p.py:both")
     assert ran.value("first") == ["a,b", "['a', 'b', 'y']"]
+
+
+def test_special_data_is_used_by_a_run_under_a_ticket_and_a_second_factor_only(
+    loans: Place,
+) -> None:
+    _register(loans, 61, special=True)
+    protected = Person(loans.signer, protected=True)
+    for who, ticket in ((protected, ""), (loans.person, "T-1")):
+        ended = loans.ws.perform(who, loans.plan("p.py:main", ticket=ticket))
+        assert ended.denied, ended.record.counts()
+        assert ended.error is not None
+        assert [r["gate"] for r in ended.error.details["reasons"]] == ["data.special"]
+        assert {task.state for task in ended.record.tasks} == {"failed", "skipped"}
+    ended = loans.ws.perform(protected, loans.plan("p.py:main", ticket="T-1"))
+    assert ended.record.state == "done", ended.error
+    # What was computed is there now; whoever reads it must still be allowed to.
+    ended = loans.ws.perform(protected, loans.plan("p.py:main"))
+    assert ended.denied
+    assert loans.left() == []

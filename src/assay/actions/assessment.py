@@ -40,6 +40,8 @@ class AssessModel(Action, frozen=True, kw_only=True):
     """The dataset it was trained on: for the generalisation gap and membership inference.  By
     default what was registered, because a figure that one assessment lacks is no fact at all."""
     seed: int = 0
+    ticket: str = ""
+    """For special categories of personal data."""
 
     def target(self, view: View) -> Target:
         found = view.version(self.project, self.model, self.version)
@@ -103,11 +105,11 @@ class AssessModel(Action, frozen=True, kw_only=True):
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)
         onnx = read_served(doing, self.project, self.model, found.version)
-        test, test_digest = _rows(doing, found, self.data)
+        test, test_digest = _rows(doing, found, self.data, self.ticket)
         datasets = {"data": {"name": self.data, "content": test_digest}}
         train, shared = None, None
         if trained_on := self._train(doing.view, found):
-            train, train_digest = _rows(doing, found, trained_on)
+            train, train_digest = _rows(doing, found, trained_on, self.ticket)
             datasets["train"] = {"name": trained_on, "content": train_digest}
             shared = self._shared(found, test, train, trained_on)
         subject = {f"{found.name}@{found.version}.onnx": found.served or found.artifact}
@@ -169,10 +171,10 @@ class AssessModel(Action, frozen=True, kw_only=True):
         return shared
 
 
-def _rows(doing: Doing, found: VersionState, dataset: str) -> tuple[Rows, Digest]:
+def _rows(doing: Doing, found: VersionState, dataset: str, ticket: str) -> tuple[Rows, Digest]:
     """A dataset as an assessor gets it, and the dataset's digest."""
     label = found.details["label"]
-    frame, digest = read_frame(doing, dataset, found.details["purpose"], label)
+    frame, digest = read_frame(doing, dataset, found.details["purpose"], label, ticket=ticket)
     sensitive = found.details["sensitive"]
     missing = [name for name in sensitive if name not in frame.columns]
     if missing:

@@ -31,14 +31,16 @@ def models_ring(project: str) -> str:
 
 
 def read_frame(
-    doing: Doing, dataset: str, purpose: str, target: str = ""
+    doing: Doing, dataset: str, purpose: str, target: str = "", *, ticket: str = ""
 ) -> tuple[pl.DataFrame, Digest]:
     """A registered dataset's rows and digest, read through the door for a stated purpose."""
     from assay.data import tables
 
     doing.progress(f"reading {dataset}")
     found = doing.view.dataset(doing.project, dataset)
-    stream = doing.nested(ReadDataset(project=doing.project, dataset=dataset, purpose=purpose))
+    stream = doing.nested(
+        ReadDataset(project=doing.project, dataset=dataset, purpose=purpose, ticket=ticket)
+    )
     with stream:
         table = tables.read_stream(
             stream, dataset, expect=found.details["schema"], target=target or None

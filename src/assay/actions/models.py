@@ -67,6 +67,8 @@ class RegisterModel(Action, frozen=True, kw_only=True):
     description: str = ""
     run: str = ""
     """The pipeline run (the id of its decision) that made it."""
+    ticket: str = ""
+    """For special categories of personal data."""
 
     def target(self, view: View) -> Target:
         check_name(self.model, what="model name")
@@ -232,7 +234,7 @@ class RegisterModel(Action, frozen=True, kw_only=True):
                 remedy="register the training data, then add --train DATASET --label COLUMN",
                 code="convert.sample",
             )
-        frame, _ = read_frame(doing, self.train, self.purpose)
+        frame, _ = read_frame(doing, self.train, self.purpose, ticket=self.ticket)
         sample = columns_of(frame.head(SAMPLE_ROWS), details["leave_out"])
         doing.progress("converting to ONNX in a confined process")
         # A pickle can run code: never below the level that keeps it from the network and files.

@@ -92,6 +92,7 @@ class Effects:
             project=self._doing.project,
             dataset=name,
             purpose=purpose or self._plan.graph.purpose,
+            ticket=self._action.ticket,
         )
         self._doing.nested(wanted).close()
 
@@ -181,6 +182,7 @@ class Effects:
                 dataset=name,
                 purpose=self._plan.graph.purpose,
                 label=label,
+                ticket=self._action.ticket,
             )
             self._doing.nested(wanted)
         return self._dataset(name, value={"dataset": name}, unchanged=known)
@@ -226,6 +228,7 @@ class Effects:
                 path=str(path),
                 purpose=self._plan.graph.purpose,
                 run=self._made_by(artifact),
+                ticket=self._action.ticket,
                 **wanted,
             )
         )
@@ -283,6 +286,7 @@ class Effects:
                 version=found.version,
                 data=name,
                 seed=seed,
+                ticket=self._action.ticket,
             )
         )
         return Effect(version)

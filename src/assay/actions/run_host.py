@@ -248,8 +248,13 @@ class RunHost:
 
     def may_train(self, dataset: str) -> None:
         if dataset not in self._trained:
-            purpose = self._plan.graph.purpose
-            self._doing.nested(TrainOn(project=self.project, dataset=dataset, purpose=purpose))
+            wanted = TrainOn(
+                project=self.project,
+                dataset=dataset,
+                purpose=self._plan.graph.purpose,
+                ticket=self._action.ticket,
+            )
+            self._doing.nested(wanted)
             self._trained.add(dataset)
 
     def effect(self, node: Node, resolver: Resolver) -> Effect:

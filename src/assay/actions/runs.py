@@ -82,6 +82,8 @@ class RunPipeline(Action, frozen=True, kw_only=True):
     """The run that this one goes on with."""
     given: tuple[str, ...] = ()
     """The parameters that whoever asks gave, and that may name files outside of the project."""
+    ticket: str = ""
+    """Under which it reads and trains on special categories of personal data."""
 
     def target(self, view: View) -> Target:
         if self.resumes:
@@ -225,6 +227,7 @@ def prepare(
     cache: CacheUse = "use",
     check_determinism: bool = False,
     resumes: str = "",
+    ticket: str = "",
 ) -> RunPipeline:
     """Plan a run of ``FILE[:PIPELINE]`` or ``MODULE[:PIPELINE]``: what to ask the door for.
 
@@ -283,6 +286,7 @@ def prepare(
         check_determinism=check_determinism,
         resumes=resumes,
         given=tuple(sorted(named)),
+        ticket=ticket,
     )
 
 

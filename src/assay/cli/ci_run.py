@@ -61,6 +61,9 @@ def run(
     seed: Annotated[
         int, typer.Option(help="What steps with a parameter `seed` get.", min=0, metavar="N")
     ] = 0,
+    ticket: Annotated[
+        str, typer.Option(help="For special categories of personal data.", metavar="TICKET")
+    ] = "",
     actor: As = "",
     project: InProject = "",
     as_json: AsJson = False,
@@ -104,6 +107,7 @@ def run(
                 "executor": executor,
                 "jobs": jobs,
                 "seed": seed,
+                "ticket": ticket,
                 "cache": "read" if proposed else "use",
             },
         )

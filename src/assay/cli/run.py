@@ -68,6 +68,10 @@ RunId = Annotated[
     ),
 ]
 
+Ticket = Annotated[
+    str, typer.Option(help="For special categories of personal data.", metavar="TICKET")
+]
+
 
 def add_to(app: typer.Typer) -> None:
     for command in (list_runs, show, logs, diff, resume, cancel):
@@ -106,6 +110,7 @@ def start(
             "--check-determinism", help="Run each step twice; fail where the results differ."
         ),
     ] = False,
+    ticket: Ticket = "",
     actor: As = "",
     project: InProject = "",
     as_json: AsJson = False,
@@ -126,6 +131,7 @@ def start(
         seed=seed,
         cache=cache,
         check_determinism=check_determinism,
+        ticket=ticket,
     )
 
 
@@ -245,6 +251,7 @@ def resume(
     jobs: Annotated[
         int, typer.Option(help="Steps at once on this machine; 0: one a core.", min=0, metavar="N")
     ] = 0,
+    ticket: Ticket = "",
     actor: As = "",
     project: InProject = "",
     as_json: AsJson = False,
@@ -280,6 +287,7 @@ def resume(
         seed=found.told["seed"],
         jobs=jobs,
         resumes=found.run,
+        ticket=ticket,
     )
 
 
