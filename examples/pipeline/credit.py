@@ -42,14 +42,14 @@ def fit(rows: pl.DataFrame, leaves: int, seed: int = 0) -> HistGradientBoostingC
     model = HistGradientBoostingClassifier(
         max_leaf_nodes=leaves, max_iter=60, learning_rate=0.08, random_state=seed
     )
-    return model.fit(rows.drop(LABEL).to_numpy(), rows[LABEL].to_numpy())
+    return model.fit(rows.drop(LABEL), rows[LABEL])
 
 
 @step
 def auc(model: HistGradientBoostingClassifier, rows: pl.DataFrame) -> float:
     """How well a candidate ranks rows that it has not seen."""
-    scores = model.predict_proba(rows.drop(LABEL).to_numpy())[:, 1]
-    return float(roc_auc_score(rows[LABEL].to_numpy(), scores))
+    scores = model.predict_proba(rows.drop(LABEL))[:, 1]
+    return float(roc_auc_score(rows[LABEL], scores))
 
 
 @step
