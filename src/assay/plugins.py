@@ -124,6 +124,8 @@ class Task(msgspec.Struct, frozen=True):
     """The weakest level of isolation it may run at."""
     distributions: str
     """Digest of the environment it must run in, see `assay.pipeline.environment`."""
+    imports: tuple[str, ...] = ()
+    """The top-level library modules that this environment is of."""
 
 
 class Finished(msgspec.Struct):
@@ -140,6 +142,9 @@ class Finished(msgspec.Struct):
     max_rss: int
     where: str
     """The host or node it ran on."""
+    loaded: dict[str, str] | None = None
+    """Where that is not this machine: distribution → version and digest there, of what it loaded
+    besides what its task names.  It has to be the same here."""
 
 
 class Executor(Protocol):

@@ -30,7 +30,7 @@ from assay.pipeline.ray_frames import (
 from assay.plugins import Task, TaskInput
 
 TASK = Task("fit", b"", (), 1, 1, 1.0, 1, {}, (), False, None, "")
-SUCCESS = Success(b"answer", "full", 0.5, 1, "node")
+SUCCESS = Success(b"answer", "full", 0.5, 1, "node", {})
 
 
 class Trap:

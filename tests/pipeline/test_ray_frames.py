@@ -71,7 +71,7 @@ def test_an_error_of_an_unknown_kind_is_not_invented() -> None:
 @given(st.binary(max_size=50), st.lists(st.binary(max_size=50), max_size=5))
 def test_a_result_and_its_files_arrive_whole(log: bytes, files: list[bytes]) -> None:
     pieces = [Piece(f"{number}.bin", len(file)) for number, file in enumerate(files)]
-    head = Result(Success(b"answer", "full", 1.5, 10, "node"), len(log), pieces)
+    head = Result(Success(b"answer", "full", 1.5, 10, "node", {}), len(log), pieces)
     data = pack_result(head) + log + b"".join(files)
     result, came_log, came = unpack_result(memoryview(data))
     assert result == head

@@ -9,10 +9,12 @@ gets a folder of its own (``-X pycache_prefix``), filled by compiling, which run
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import marshal
 import os
 import shutil
+import stat
 import struct
 import sys
 import sysconfig
@@ -29,6 +31,7 @@ from assay.pipeline.environment import Environment, library_folders
 _LEFT_OUT = frozenset({"test", "tests", "_tests", "testing", "idlelib", "lib2to3", "turtledemo"})
 """Folders that a pipeline does not import.  If one does, Python compiles the file each time."""
 _KEPT = 8
+_LOCK = "lock"
 _LIBRARIES = frozenset({"site-packages", "dist-packages", "__pycache__"})
 
 
@@ -39,10 +42,43 @@ def compiled_for(environment: Environment, again: Callable[[], Environment], cac
     can write to `cache` can run code in every step, as they could by writing to the libraries;
     it belongs to this user alone.  Raises `Conflict` or `Unavailable`.
     """
-    place = cache / environment.digest.partition(":")[2]
+    place = cache / _name(environment)
+    files.make_folder(cache)
+    _check_private(cache)
     if place.is_dir():
         return place
-    files.make_folder(cache)
+    with files.Lock(cache / _LOCK):  # Compiling takes seconds, so one process does it for all.
+        return place if place.is_dir() else _made(environment, again, cache, place)
+
+
+def _name(environment: Environment) -> str:
+    """Of libraries with this digest where they lie here: compiled files hold for these paths."""
+    own = Path(errors.__file__).resolve().parent
+    paths = [sysconfig.get_path("stdlib"), *library_folders(), own]
+    told = "\n".join([environment.digest, *map(str, paths)])
+    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where this user's compiled files lie: below ``XDG_CACHE_HOME``, or ``~/.cache``."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "assay" / "bytecode"
+
+
+def _check_private(cache: Path) -> None:
+    state = cache.lstat()
+    ours = stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid()
+    if not ours or state.st_mode & 0o022:
+        raise Unavailable(
+            f"others can write to {cache}, and so could run code in every step",
+            remedy="remove it: it is made again",
+            code="bytecode",
+        )
+
+
+def _made(
+    environment: Environment, again: Callable[[], Environment], cache: Path, place: Path
+) -> Path:
     _prune(cache)
     made = Path(tempfile.mkdtemp(dir=cache, prefix="new-"))
     try:
@@ -67,7 +103,10 @@ def compiled_for(environment: Environment, again: Callable[[], Environment], cac
 
 def _prune(cache: Path) -> None:
     """Keep the newest few: one for each environment that is still worked with."""
-    there = sorted(cache.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
+    for left in cache.glob("new-*"):  # Of a process that was killed: whoever makes one holds it.
+        shutil.rmtree(left, ignore_errors=True)
+    folders = [entry for entry in cache.iterdir() if entry.name != _LOCK]
+    there = sorted(folders, key=lambda entry: entry.stat().st_mtime, reverse=True)
     for old in there[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
 

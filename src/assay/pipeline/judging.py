@@ -7,7 +7,7 @@ wrong, and what its author can do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from assay.errors import AssayError, Denied, Unavailable, Usage
 from assay.pipeline.confined import Answer, Raised
@@ -130,6 +130,19 @@ def altered(problems: tuple[str, ...], name: str) -> AssayError:
         f"step {name} used a library that is not what was installed: {'; '.join(problems[:3])}",
         remedy="install it again (pip install --force-reinstall NAME); or import it where the step "
         "is defined, so that policy is asked about it",
+        code="step.environment",
+    )
+
+
+def differs_there(
+    there: Mapping[str, str], here: Mapping[str, str], name: str, where: str
+) -> AssayError:
+    """A node has another version, or other files, of a library that a step loaded at will."""
+    differing = sorted(n for n in {*there, *here} if there.get(n) != here.get(n))
+    return AssayError(
+        f"step {name} used libraries that {where} has otherwise than this machine: "
+        f"{', '.join(differing[:3])}",
+        remedy="install from the same lock file on every node, and leave its files alone",
         code="step.environment",
     )
 

@@ -16,10 +16,13 @@ from pathlib import Path
 from assay.isolation.paths import search_path
 from assay.pipeline import installed, watching
 from assay.pipeline.confined import Answer
+from assay.pipeline.environment import Environment
 from assay.pipeline.graph import Node
 from assay.pipeline.host import Found
 from assay.pipeline.installed import import_name
+from assay.pipeline.judging import differs_there
 from assay.pipeline.plan import Plan
+from assay.plugins import Finished
 
 _OWN = frozenset({"assay"})
 _EVERYTHING = "(the list of what is installed)"
@@ -69,6 +72,24 @@ def compare(answer: Answer, node: Node, plan: Plan) -> Seen:
         tuple(name for name in sorted(used.missing) if _is_name(name)),
         tuple(_bounded(problems)),
     )
+
+
+def others(answer: Answer, environment: Environment) -> list[str]:
+    """The modules of libraries that a step used and that an environment does not cover."""
+    names = [name for name in answer.used.libraries if name not in environment.covers | _OWN]
+    return sorted({found for name in names if (found := import_name(name))})
+
+
+def check_there(finished: Finished, answer: Answer, plan: Plan, name: str) -> None:
+    """Hold what a step loaded on another machine against what this one has; raises `AssayError`.
+
+    What its task names, the machine has verified to be the same.
+    """
+    if finished.loaded is not None:
+        imports = others(answer, plan.environment)
+        here = plan.installed(imports).distributions if imports else {}
+        if finished.loaded != here:
+            raise differs_there(finished.loaded, here, name, finished.where)
 
 
 def stale(known: Found, plan: Plan) -> str:

@@ -81,6 +81,11 @@ class Plan:
         modules.add(self.codebase.module)
         return sorted({n for m in modules for n in self.codebase.closure(m).third_party})
 
+    @functools.cached_property
+    def imported(self) -> tuple[str, ...]:
+        """`imports`, which the environment is of."""
+        return tuple(self.imports())
+
     @property
     def ports(self) -> list[int]:
         """TCP ports that any step declares."""

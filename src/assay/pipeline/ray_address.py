@@ -18,7 +18,16 @@ from assay.errors import NotFound, Unavailable, Usage
 ADDRESS = "ASSAY_RAY_ADDRESS"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - the name of a variable.
 _TLS = ("RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT")
-_PASSED_ON = ("HOME", "LANG", "LC_ALL", "PATH", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+_PASSED_ON = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "PATH",
+    "TZ",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "XDG_CACHE_HOME",
+)
 """All that Ray needs of this process's environment.  The rest may hold secrets, which workers of a
 Ray started here would inherit."""
 # Ray tries a head that refuses its token once a second, 20 times.

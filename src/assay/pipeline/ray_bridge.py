@@ -335,6 +335,7 @@ class Bridge:
             outcome.cpu_seconds,
             outcome.max_rss,
             outcome.where,
+            outcome.loaded,
         )
 
     def _fail(self, flight: Flight, failure: Failure) -> None:

@@ -260,6 +260,7 @@ class RayExecutor:
             done.cpu_seconds,
             done.max_rss,
             done.where,
+            done.loaded,
         )
         try:
             named = [name for names in answer_of(finished).outputs for name in names]

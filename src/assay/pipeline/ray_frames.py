@@ -96,6 +96,7 @@ class Done(msgspec.Struct, tag=True):
     cpu_seconds: float
     max_rss: int
     where: str
+    loaded: dict[str, str]
 
 
 class Failed(msgspec.Struct, tag=True):
@@ -149,6 +150,8 @@ class Success(msgspec.Struct, tag=True):
     cpu_seconds: float
     max_rss: int
     where: str
+    loaded: dict[str, str]
+    """Libraries that it loaded and its task does not name, see `ray_libraries.loaded`."""
 
 
 class Result(msgspec.Struct):

@@ -36,8 +36,9 @@ from ray.exceptions import RayError
 
 from assay import files
 from assay.errors import AssayError, Unavailable, Usage, Verification
+from assay.pipeline import ray_libraries
 from assay.pipeline.code import unpack_code, write_code
-from assay.pipeline.execution import LOG, execute
+from assay.pipeline.execution import LOG, answer_of, execute
 from assay.pipeline.ray_frames import (
     Failure,
     Order,
@@ -48,7 +49,7 @@ from assay.pipeline.ray_frames import (
     failure_of,
     pack_result,
 )
-from assay.plugins import Finished
+from assay.plugins import Finished, Task
 
 PREFIX = "assay-node-"
 LONGEST_OUTPUT = 4 << 30
@@ -94,7 +95,7 @@ def _run(
     outcome: Success | Failure
     outputs: list[Path] = []
     try:
-        done = _interruptible(given, staged, paths, folder)
+        done = _interruptible(given, staged, paths, folder, private)
         outputs = [Path(path) for path in done.outputs]
         outcome = Success(
             done.answer,
@@ -102,6 +103,7 @@ def _run(
             done.cpu_seconds,
             done.max_rss,
             f"{done.where}, Ray node {ray.get_runtime_context().get_node_id()[:12]}",
+            done.loaded or {},
         )
         sizes = [path.stat().st_size for path in outputs]
         if sum(sizes) > LONGEST_OUTPUT:
@@ -137,8 +139,31 @@ def _end_of(log: Path) -> bytes:
         return b""
 
 
-def _interruptible(given: Order, code: Path, inputs: Sequence[Path], folder: Path) -> Finished:
-    """`execute`, ended when this task is cancelled.
+def _within(
+    task: Task,
+    code: Path,
+    inputs: Sequence[Path],
+    folder: Path,
+    private: Path,
+    on_start: Callable[[Callable[[], None]], None],
+) -> Finished:
+    """`execute`, with the libraries that the task names: before it, and still after it."""
+    if not task.distributions:  # Not of a run, which always names them.
+        return execute(task, code=code, inputs=inputs, folder=folder, on_start=on_start)
+    found = ray_libraries.verified(task, private)
+    compiled = ray_libraries.compiled(found, task, private)
+    done = execute(
+        task, code=code, inputs=inputs, folder=folder, bytecode=compiled, on_start=on_start
+    )
+    done.loaded = ray_libraries.loaded(found, answer_of(done), private)
+    ray_libraries.verified(task, private)
+    return done
+
+
+def _interruptible(
+    given: Order, code: Path, inputs: Sequence[Path], folder: Path, private: Path
+) -> Finished:
+    """What this task does, ended when it is cancelled.
 
     Ray cancels by an exception in the main thread, which a thread that waits for a socket would
     not see: so another one does that.
@@ -148,9 +173,7 @@ def _interruptible(given: Order, code: Path, inputs: Sequence[Path], folder: Pat
 
     def work() -> None:
         try:
-            came.append(
-                execute(given.task, code=code, inputs=inputs, folder=folder, on_start=ends.append)
-            )
+            came.append(_within(given.task, code, inputs, folder, private, ends.append))
         except BaseException as error:
             came.append(error)
 

@@ -281,6 +281,7 @@ class Runner:
             processes=options.processes,
             require=self._require,
             distributions=self._plan.environment.digest,
+            imports=self._plan.imported,
         )
         self._tell(record, "running" if record.attempts == 1 else f"attempt {record.attempts}")
         job.folder = self._work / f"task-{self._folders}"
@@ -328,6 +329,7 @@ class Runner:
         if answer.raised is not None:
             raise raised(answer.raised, record.name, self._host.run)
         seen = observed.compare(answer, node, self._plan)
+        observed.check_there(finished, answer, self._plan, record.name)
         if seen.problems and self._plan.environment.state != "altered":
             raise altered(seen.problems, record.name)
         record.log = self._host.keep_log(Path(finished.log))
