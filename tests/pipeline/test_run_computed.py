@@ -146,9 +146,7 @@ def test_a_graph_is_remembered_with_what_libraries_loaded_by_themselves(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # msgspec, which every step loads, takes typing_extensions where it is installed.
-    place.code(
-        "@step\ndef work() -> int:\n    return 1\n\n@pipeline\ndef main() -> object:\n    return work()\n"
-    )
+    place.code("@step\ndef work() -> int:\n    return 1\n" + MAIN)
     place.ok()
     traced: list[str] = []
     trace = plan._trace
