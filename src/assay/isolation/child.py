@@ -157,6 +157,8 @@ def _confine(plan: dict[str, Any], channel: int) -> None:
         if plan["user_namespace"]:
             identity.own_user_namespace()
         identity.drop_capabilities()
+    if sys.platform == "linux":
+        identity.end_with_parent()
     if bounds is not None and bounds["threads"] is not None:
         _bound(resource.RLIMIT_NPROC, bounds["threads"])  # Counts the threads of a user id.
     if plan["seccomp"]:

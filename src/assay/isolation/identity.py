@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 
 # capability(7): the two that matter here, as bit numbers.
 CAP_DAC_READ_SEARCH = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_CAP_AMBIENT = 47
@@ -86,3 +88,13 @@ def drop_capabilities(keep: int = 0, bequeathed: int = 0) -> None:
 def hide() -> None:
     """No core dumps, and no other process of this user may read or trace this one."""
     _prctl("prctl(DUMPABLE)", _PR_SET_DUMPABLE, 0)
+
+
+def end_with_parent() -> None:
+    """Be killed when the thread that started this process ends (`assay.isolation.starting`).
+
+    Comes after every change of user or capabilities, which the kernel takes as a reason to forget
+    it.  Whether the parent is there still need not be asked: without one the channel is at its
+    end, so that there is no foreign code to call.
+    """
+    _prctl("prctl(PDEATHSIG)", _PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -179,10 +179,10 @@ def start_environment(
 def _wrapper(bubblewrap: str, plan: Mapping[str, Any]) -> list[str]:
     """The command before the interpreter's: bubblewrap, with nothing but `readable` in its files.
 
-    Not ``--die-with-parent``: that is when the *thread* that started it ends.
+    It ends with the thread that started it (`assay.isolation.starting`), and all inside with it.
     """
     grants: dict[str, Any] = plan["grants"] or {"scratch": None, "ports": ()}
-    words = [bubblewrap, "--unshare-all", "--proc", "/proc", "--dev", "/dev"]
+    words = [bubblewrap, "--unshare-all", "--die-with-parent", "--proc", "/proc", "--dev", "/dev"]
     if grants["ports"]:
         words.append("--share-net")
     # The loader's own path begins with /lib or /lib64, which are links on most systems.

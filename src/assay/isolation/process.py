@@ -29,7 +29,7 @@ from assay.errors import (
     Usage,
     Verification,
 )
-from assay.isolation import group, paths, plan, scratch
+from assay.isolation import group, guard, paths, plan, scratch, starting
 from assay.isolation.capability import Capability
 from assay.isolation.child import ANSWER, ERROR, FIRST_READ, HEADER, MESSAGE_LIMIT
 from assay.isolation.grants import open_log
@@ -84,6 +84,7 @@ class Process:
         self._ended = False
         self._stopped = False
         self._cpu_used = 0.0
+        self._guard: guard.Guard | None = None
         self._wrapped = capability.bubblewrap is not None
         self._cpu_limit = None if job.worker else job.limits.cpu_seconds
         deadline = time.monotonic() + job.limits.wall_seconds
@@ -94,6 +95,8 @@ class Process:
         watched = job.grants.processes and sys.platform == "linux"
         self._family = group.Family(self.pid, job.limits) if watched else None
         try:
+            if watched and not self._wrapped:  # Bubblewrap ends all inside with itself.
+                self._guard = self._guarded()
             if on_start is not None:
                 on_start(self.stop)
             self.exchange(json.dumps(planned).encode(), deadline)
@@ -119,7 +122,7 @@ class Process:
         try:
             if folder is not None:
                 scratch.hand_over(folder, self._uid)
-            self._child = subprocess.Popen(  # noqa: S603 - every word of it is ours.
+            self._child = starting.start(
                 plan.command(planned, capability.bubblewrap, theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -143,6 +146,16 @@ class Process:
             theirs.close()
             if log >= 0:
                 os.close(log)
+
+    def _guarded(self) -> guard.Guard:
+        try:
+            return guard.Guard(self.pid, paths.interpreter())
+        except OSError as error:
+            raise Unavailable(
+                f"cannot start the guard of a confined process: {error.strerror}",
+                remedy="check memory and process limits of this machine",
+                code="isolation.start",
+            ) from error
 
     @property
     def pid(self) -> int:
@@ -380,6 +393,8 @@ class Process:
             self._kill()
             # As long as it is not reaped, its group is found by its number.
             all_gone = self._wait_for_all()
+            if self._guard is not None and all_gone:
+                self._guard.dismiss()
             try:
                 _, status, usage = os.wait4(self.pid, 0)
             except ChildProcessError:  # Reaped by somebody else's handler of SIGCHLD.
