@@ -81,16 +81,18 @@ def environment(
     folder: Path,
     sites: Sequence[Path] | None = None,
     now: Callable[[], int] = time.time_ns,
+    checker: Checker | None = None,
 ) -> Environment:
     """What code that imports these top-level names depends on, besides itself.
 
     `folder` is where a lock file is looked for, `sites` the library folders (this interpreter's).
+    Environments that are taken at one moment can share a `checker`, which looks at each file once.
     Raises `Conflict` when the libraries change meanwhile, `Usage` for a lock that cannot be read.
     """
     places = tuple(sites) if sites is not None else library_folders()
     python = f"{sys.implementation.name}-{platform.python_version()}"
     tag = sysconfig.get_platform()
-    checker = Checker(memo, now)
+    checker = checker or Checker(memo, now)
     plan = _plan(sorted(set(imports)), places, memo, python)
     lock = locks.find(folder)
     problems = list(plan.problems)

@@ -12,6 +12,7 @@ import functools
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ from assay.pipeline.graph import Graph
 from assay.pipeline.installed import import_name
 from assay.pipeline.keys import Components
 from assay.pipeline.tracing import Traced
+from assay.pipeline.verified import Checker
 from assay.pipeline.watching import Used
 from assay.types import Digest
 
@@ -124,8 +126,10 @@ class Plan:
 
     def is_as_it_was(self) -> bool:
         """Whether the libraries are still those that were verified."""
+        checker = Checker(self.memo, time.time_ns)
         return all(
-            environment(names, memo=self.memo, folder=self.folder).digest == known.digest
+            environment(names, memo=self.memo, folder=self.folder, checker=checker).digest
+            == known.digest
             for names, known in list(self._environments.items())
         )
 

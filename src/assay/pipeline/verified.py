@@ -62,11 +62,15 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class Checker:
-    """Verifies distributions and folders, reading only what changed since the last time."""
+    """Verifies distributions and folders, reading only what changed since the last time.
+
+    For one moment: it looks at each of them once.
+    """
 
     def __init__(self, memo: Memo, now: Callable[[], int]) -> None:
         self._memo = memo
         self._now = now
+        self._looked: dict[str, Checked] = {}
 
     def distribution(self, known: Distribution, beside: Sequence[str]) -> Checked:
         """One distribution; `beside` are the metadata folders of those that share its folders."""
@@ -99,6 +103,16 @@ class Checker:
         return self._checked(f"{site}/{entry}", files, digest).digest
 
     def _checked(
+        self,
+        what: str,
+        files: Callable[[], _Files],
+        verify: Callable[[_Files], tuple[str, list[str]]],
+    ) -> Checked:
+        if what not in self._looked:
+            self._looked[what] = self._look(what, files, verify)
+        return self._looked[what]
+
+    def _look(
         self,
         what: str,
         files: Callable[[], _Files],
