@@ -70,6 +70,8 @@ class Cluster:
                     "PATH": os.environ["PATH"],
                     "HOME": str(temporary),
                     "TMPDIR": str(temporary),
+                    # As where homes are on a network: the nodes share what is compiled once.
+                    "XDG_CACHE_HOME": str(self.folder / "cache"),
                     "RAY_USAGE_STATS_ENABLED": "0",
                     "RAY_AUTH_MODE": "token",
                     "RAY_AUTH_TOKEN_PATH": str(self.token_path),
