@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
 import typer
 
@@ -35,20 +36,12 @@ from assay.cli.groups import Group
 from assay.cli.output import Stopped, err, show_error
 from assay.errors import AssayError, Unavailable, Usage
 
-app = typer.Typer(
-    cls=Group,
-    name="assay",
-    help="Test, mark and prove machine-learning models: from data to a served endpoint.",
-    epilog="Begin with: assay init, then assay data register and assay model register.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-
-
 _STOPPED = 130
 """What the option parser also makes of Ctrl-C."""
+_PARTS = (
+    *(setup, data, sampling, model, checking, release, serving, evidence),
+    *(runs, policy, people, projects, keys, upkeep, ci),
+)
 
 
 def _version(wanted: bool) -> None:
@@ -57,23 +50,47 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def root(
-    version: bool = typer.Option(
-        False,
-        "--version",
-        callback=_version,
-        is_eager=True,
-        help="Print the version.",
-    ),
-) -> None:
-    """Options of the whole command."""
+def _with(*parts: ModuleType) -> typer.Typer:
+    """The whole command, with the commands of these parts."""
+    made = typer.Typer(
+        cls=Group,
+        name="assay",
+        help="Test, mark and prove machine-learning models: from data to a served endpoint.",
+        epilog="Begin with: assay init, then assay data register and assay model register.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+
+    @made.callback()
+    def root(  # pyright: ignore[reportUnusedFunction]
+        version: bool = typer.Option(
+            False,
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the version.",
+        ),
+    ) -> None:
+        """Options of the whole command."""
+
+    for part in parts:
+        part.add_to(made)
+    return made
 
 
-for _part in (setup, data, sampling, model, checking, release, serving, evidence):
-    _part.add_to(app)
-for _part in (runs, policy, people, projects, keys, upkeep, ci):
-    _part.add_to(app)
+app = _with(*_PARTS)
+
+
+def _holding(words: Sequence[str]) -> typer.Typer:
+    """What holds the command that is named first: preparing all of them takes longer than most."""
+    for part in _PARTS if words else ():
+        alone = _with(part)
+        infos = [*alone.registered_commands, *alone.registered_groups]
+        if words[0] in [info.name for info in infos]:
+            return alone
+    return app
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -81,7 +98,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in given
     try:
-        code = app(given, standalone_mode=False, prog_name="assay")
+        code = _holding(given)(given, standalone_mode=False, prog_name="assay")
     except AssayError as error:
         show_error(error, as_json)
         return error.exit_status
