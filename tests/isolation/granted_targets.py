@@ -237,6 +237,23 @@ def talk_too_much(told: Told) -> str:
     return "done"
 
 
+def fill_scratch(told: Told) -> None:
+    for depth in range(20 if told["how"] == "deep" else 0):
+        os.mkdir(f"d{depth}")
+        os.chdir(f"d{depth}")
+    for number in range(64):  # More than is allowed, and less than fills a disk.
+        Path(f"f{number}").write_bytes(b"x" * (1 << 20))
+    while True:
+        time.sleep(1)
+
+
+def fill_and_remove(told: Told) -> str:
+    for _ in range(64):
+        Path("f").write_bytes(b"x" * (1 << 20))
+        Path("f").unlink()
+    return "done"
+
+
 def break_the_streams(told: Told) -> str:
     sys.stdout = None
     sys.stderr = sys.__stderr__ = 7  # type: ignore[assignment]

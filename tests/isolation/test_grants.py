@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from assay.errors import AssayError, Denied, NotFound, Unavailable, Usage, Verification
+from assay.isolation import logs
 from assay.isolation import plan as plan_module
 from assay.isolation.grants import Grants
 from assay.isolation.limits import MIB
@@ -195,6 +196,37 @@ def test_a_full_log_loses_the_rest_and_fails_nobody(granted: Granted) -> None:
     limits = {"file_bytes": 10_000}
     assert granted.do("talk_too_much", log=granted.log, limits=limits) == "done"
     assert granted.log.stat().st_size == 10_000
+
+
+def test_a_log_is_bounded_by_less_than_other_files_are(
+    granted: Granted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MOST_BYTES", 100_000)
+    limits = {"file_bytes": 64 * MIB}
+    assert granted.do("talk_too_much", log=granted.log, limits=limits) == "done"
+    assert granted.log.stat().st_size == 100_000
+
+
+def test_a_log_that_cannot_be_written_fails_nobody(
+    fully: Granted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "open_log", lambda _: os.open("/dev/full", os.O_WRONLY))
+    assert fully.do("talk_too_much", log=fully.log, limits={"file_bytes": MIB}) == "done"
+
+
+@pytest.mark.parametrize("how", ["flat", "deep"])
+@pytest.mark.parametrize("processes", [False, True])
+def test_many_files_are_bounded_together(granted: Granted, processes: bool, how: str) -> None:
+    limits = {"scratch_bytes": 4 * MIB, "file_bytes": MIB, "cpu_seconds": 60}
+    error = granted.fails("fill_scratch", {"how": how}, limits=limits, processes=processes)
+    assert error.code == "unavailable.isolation.disk"
+    assert "4194304 bytes" in error.message
+    granted.clear()
+
+
+def test_what_was_removed_does_not_count(fully: Granted) -> None:
+    limits = {"scratch_bytes": 4 * MIB, "file_bytes": MIB}
+    assert fully.do("fill_and_remove", limits=limits) == "done"
 
 
 def test_code_that_breaks_its_own_streams_still_answers(fully: Granted) -> None:

@@ -33,11 +33,12 @@ class Grants:
     TMPDIR.  At level ``full`` the only place where it may write; below, it writes wherever its
     user may.  It makes plain files and folders there, no links, devices or locks.  Modes stay as
     they are (changing one seems to work), and times are the kernel's.  `Limits.file_bytes` bounds
-    each file, nothing their number.  `assay.isolation.scratch` reads and removes what it leaves.
+    each file, `Limits.scratch_bytes` all together.  `assay.isolation.scratch` reads and removes
+    what it leaves.
     """
     log: Path | None = None
     """A file that gets its standard output and error, of native code too.  It must not exist yet.
-    Bounded by `Limits.file_bytes`; what comes after is lost."""
+    Bounded by `Limits.file_bytes` and 64 MiB; what comes after is lost."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """Environment variables, besides the fixed ones.  Those that are no fixed ones are set once
     the process is confined, so nothing that runs before can be changed by them."""

@@ -63,6 +63,17 @@ def memory(of: list[Member]) -> int:
     return total
 
 
+def wait(pid: int, seconds: float) -> None:
+    """Wait up to `seconds` for a child to end, and leave its status to be collected."""
+    handle = os.pidfd_open(pid)
+    try:
+        poller = select.poll()  # select cannot wait for descriptors from 1024 up.
+        poller.register(handle, select.POLLIN)
+        poller.poll(1000 * seconds)
+    finally:
+        os.close(handle)
+
+
 def wait_until_dead(leader: int, seconds: float) -> bool:
     """Whether every member has ended within `seconds`; they must have been killed before.
 

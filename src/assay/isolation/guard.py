@@ -47,6 +47,20 @@ class Guard:
         self._child.wait()
 
 
+def of(leader: int, interpreter: str) -> Guard:
+    """A guard of the group of `leader`; raises `Unavailable`."""
+    from assay.errors import Unavailable
+
+    try:
+        return Guard(leader, interpreter)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot start the guard of a confined process: {error.strerror}",
+            remedy="check memory and process limits of this machine",
+            code="isolation.start",
+        ) from error
+
+
 def main(leader: int) -> None:
     """Wait for the word, or for the end of whoever would say it."""
     said = b""

@@ -47,7 +47,10 @@ class Limits:
         Seconds from asking to the whole answer, starting the process included.
     file_bytes
         The longest file that may be written (RLIMIT_FSIZE), the log included.  From level
-        ``process`` up, nothing is writable but what was granted.
+        ``process`` up, nothing is writable but what was granted.  A log ends earlier, at 64 MiB.
+    scratch_bytes
+        What the scratch folder may hold in all, seen several times a second.  A file that is open
+        and has no name any more is bounded by `file_bytes` alone.
     threads
         The most threads, where they can be counted (a user id or user namespace of its own); of a
         function that may start processes, threads and processes.
@@ -59,11 +62,19 @@ class Limits:
     cpu_seconds: int = 60
     wall_seconds: float = 120.0
     file_bytes: int = 0
+    scratch_bytes: int = 64 * GIB
     threads: int = 64
     answer_bytes: int = 64 * MIB
 
     def __post_init__(self) -> None:
-        for name in ("memory_bytes", "cpu_seconds", "wall_seconds", "threads", "answer_bytes"):
+        for name in (
+            "memory_bytes",
+            "cpu_seconds",
+            "wall_seconds",
+            "threads",
+            "answer_bytes",
+            "scratch_bytes",
+        ):
             if not getattr(self, name) > 0:
                 raise Usage(f"the limit {name} must be more than 0", code="isolation.limits")
         if self.file_bytes < 0:

@@ -29,10 +29,9 @@ from assay.errors import (
     Usage,
     Verification,
 )
-from assay.isolation import group, guard, paths, plan, scratch, starting
+from assay.isolation import group, guard, logs, paths, plan, scratch, starting
 from assay.isolation.capability import Capability
 from assay.isolation.child import ANSWER, ERROR, FIRST_READ, HEADER, MESSAGE_LIMIT
-from assay.isolation.grants import open_log
 from assay.isolation.limits import PAYLOAD_LIMIT
 from assay.isolation.plan import Job
 
@@ -94,9 +93,12 @@ class Process:
         self._start(job, planned, capability)
         watched = job.grants.processes and sys.platform == "linux"
         self._family = group.Family(self.pid, job.limits) if watched else None
+        self._room = None
+        if self._scratch is not None and sys.platform == "linux":
+            self._room = scratch.Room(self._scratch, job.limits.scratch_bytes)
         try:
             if watched and not self._wrapped:  # Bubblewrap ends all inside with itself.
-                self._guard = self._guarded()
+                self._guard = guard.of(self.pid, paths.interpreter())
             if on_start is not None:
                 on_start(self.stop)
             self.exchange(json.dumps(planned).encode(), deadline)
@@ -116,7 +118,8 @@ class Process:
 
     def _start(self, job: Job, planned: dict[str, Any], capability: Capability) -> None:
         folder = self._scratch
-        log = subprocess.DEVNULL if job.grants.log is None else open_log(job.grants.log)
+        self._log = self._open_log(job)
+        log = subprocess.DEVNULL if self._log is None else self._log.handle
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._channel = ours
         try:
@@ -144,18 +147,12 @@ class Process:
             ) from error
         finally:
             theirs.close()
-            if log >= 0:
-                os.close(log)
+            if self._log is not None:
+                self._log.begin()
 
-    def _guarded(self) -> guard.Guard:
-        try:
-            return guard.Guard(self.pid, paths.interpreter())
-        except OSError as error:
-            raise Unavailable(
-                f"cannot start the guard of a confined process: {error.strerror}",
-                remedy="check memory and process limits of this machine",
-                code="isolation.start",
-            ) from error
+    @staticmethod
+    def _open_log(job: Job) -> logs.Log | None:
+        return None if job.grants.log is None else logs.Log(job.grants.log, job.limits.file_bytes)
 
     @property
     def pid(self) -> int:
@@ -255,15 +252,15 @@ class Process:
         return what, body
 
     def _read(self, size: int, deadline: float) -> bytes:
-        if self._family is not None:
-            self._watch(self._family, deadline)
+        if self._family is not None or self._room is not None:
+            self._watch(deadline)
         self._channel.settimeout(_remaining(deadline))
         piece = self._channel.recv(size)
         if not piece:
             self._died(None)
         return piece
 
-    def _watch(self, family: group.Family, deadline: float) -> None:
+    def _watch(self, deadline: float) -> None:
         """Wait for the next piece, while what the process and its descendants use is in bounds.
 
         Descendants have the channel, too, so that its end does not tell when the process ends.
@@ -282,7 +279,10 @@ class Process:
                     self._died(None)
                 began = time.monotonic()
                 try:
-                    family.check()
+                    if self._family is not None:
+                        self._family.check()
+                    if self._room is not None:
+                        self._room.check()
                 except Unavailable:
                     self.end()
                     raise
@@ -389,7 +389,7 @@ class Process:
             self._channel.close()  # The process ends when it next reads.
             if grace:
                 with contextlib.suppress(OSError):
-                    self._wait(grace)
+                    group.wait(self.pid, grace)
             self._kill()
             # As long as it is not reaped, its group is found by its number.
             all_gone = self._wait_for_all()
@@ -410,6 +410,8 @@ class Process:
                     remedy="look at what the machine waits for; discard what they wrote",
                     code="isolation.left",
                 )
+            if self._log is not None:
+                self._log.finish()
             if self._scratch is not None:
                 scratch.take_back(self._scratch, self._uid)
             return self._child.returncode
@@ -420,15 +422,6 @@ class Process:
         if sys.platform != "linux" or not more:
             return True
         return group.wait_until_dead(self.pid, _DYING_SECONDS)
-
-    def _wait(self, seconds: float) -> None:
-        handle = os.pidfd_open(self.pid)
-        try:
-            poller = select.poll()  # select cannot wait for descriptors from 1024 up.
-            poller.register(handle, select.POLLIN)
-            poller.poll(1000 * seconds)
-        finally:
-            os.close(handle)
 
 
 def _remaining(deadline: float) -> float:

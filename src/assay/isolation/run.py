@@ -56,7 +56,7 @@ def run(
         (``isolation.network``) cannot hold the function to the ports it was granted;
         `Unavailable` (``isolation.timeout``, ``.cpu``, ``.memory``, ``.crashed``, ``.answer``,
         ``.protocol``, ``.start``, ``.confine``; with `on_start` ``.ended``; with `grants`
-        ``.processes``, ``.scratch``, ``.log``, ``.left``) when there is no answer;
+        ``.processes``, ``.scratch``, ``.disk``, ``.log``, ``.left``) when there is no answer;
         what the function raised, where that is a `Usage`, `NotFound`, `Verification`, `Corrupt` or
         `Unavailable`, and `Verification` (``isolation.raised``) for anything else it raised;
         `Usage` or `NotFound` for a target, input or limit that is wrong.

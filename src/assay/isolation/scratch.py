@@ -19,6 +19,7 @@ from typing import BinaryIO, NoReturn
 from assay.errors import NotFound, Unavailable, Usage, Verification
 
 _DEPTH = 32
+_DEEPEST = 200
 _MOST_FILES = 10_000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not blocking: opening a named pipe for reading would wait for a writer.
@@ -118,6 +119,43 @@ def _placed(name: str, parent: int | None) -> Generator[tuple[int, str]]:
 def _plain(status: os.stat_result) -> bool:
     """A folder, or a file that has no second name."""
     return stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1)
+
+
+class Room:
+    """How much a scratch folder holds, while foreign code writes to it; nothing is followed."""
+
+    def __init__(self, folder: str, most: int) -> None:
+        self._folder = folder
+        self._most = most
+
+    def check(self) -> None:
+        """`Unavailable` when it holds more than it may at this moment."""
+        if self._used(self._folder, None, _DEEPEST) <= self._most:
+            return
+        raise Unavailable(
+            f"the confined process has more than {self._most} bytes in its scratch folder, or "
+            f"folders more than {_DEEPEST} deep",
+            remedy="let it write less, or remove what it needs no more",
+            code="isolation.disk",
+        )
+
+    def _used(self, name: str, parent: int | None, depth: int) -> int:
+        """Bytes of the disk; more than may be, where its folders are too deep to tell."""
+        if depth < 0:
+            return self._most + 1
+        used = 0
+        with contextlib.suppress(OSError):  # It was removed meanwhile.
+            handle = os.open(name, _FOLDER, dir_fd=parent)
+            try:
+                for entry in os.listdir(handle):  # noqa: PTH208 - by descriptor.
+                    with contextlib.suppress(OSError):
+                        status = os.stat(entry, dir_fd=handle, follow_symlinks=False)
+                        used += 512 * status.st_blocks
+                        if stat.S_ISDIR(status.st_mode):
+                            used += self._used(entry, handle, depth - 1)
+            finally:
+                os.close(handle)
+        return used
 
 
 def files(folder: Path, *, most: int = _MOST_FILES) -> list[ScratchFile]:

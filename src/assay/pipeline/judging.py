@@ -45,6 +45,10 @@ _STOPPED: dict[str, tuple[Callable[[Options], str], str]] = {
         lambda _: "answered with more than names of outputs",
         "return values; what is printed goes to its log",
     ),
+    "disk": (
+        lambda _: "has more than 64 GiB in its folder, or folders more than 200 deep",
+        "let it write less, or remove what it needs no more; or make several steps of it",
+    ),
     "processes": (
         lambda _: "started more processes than it may have, or used more with them",
         "start fewer at a time",
