@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from assay.actions import runs
 from assay.actions.administration import CollectGarbage, DestroyRing, RotateKey
 from assay.actions.people import RevokeKey
+from assay.actions.run_host import runs_digest
 from assay.errors import NotFound
 from assay.evidence.signers import MemorySigner
 from assay.evidence.state import WORKSPACE
-from assay.evidence.statement import Statement
+from assay.evidence.statement import Statement, Subject
 from assay.store.store import Store
 from assay.types import Digest
 
@@ -195,6 +197,45 @@ def test_nobody_else_can_put_a_result_there(place: Place, ran: Ran) -> None:
 def test_not_even_a_member_can_put_a_result_there(place: Place, ran: Ran) -> None:
     forged = _forged(place, ran)
     place.slip_in(forged, place.signer)
+    assert not _used(place)
+
+
+CHOSEN = """
+import assay.pipeline.codecs as codecs
+from onnx import ModelProto
+
+@step
+def work(text: str) -> ModelProto:
+    class Written:
+        suffix = ".onnx"
+        def encode(self, value, hint, into):
+            into.write_bytes(text.encode())
+    codecs.by_name = lambda name: Written()
+    return ModelProto()
+
+@pipeline
+def main(text: str) -> object:
+    return work(text)
+"""
+
+
+def test_a_model_whose_bytes_make_the_digest_of_all_runs_is_no_run(place: Place) -> None:
+    """Models have plain digests, so whoever writes a step chooses what they are found under."""
+    place.code(CHOSEN)
+    ran = place.ok(given={"text": "assay/runs/alpha"})
+    assert ran.task("work").outputs[0][0].digest == runs_digest("alpha")
+    assert runs.runs(place.ws.view, "alpha")[0]["run"] == ran.record.run
+
+
+def test_a_model_with_the_digest_of_a_key_is_not_what_that_key_finds(
+    place: Place, ran: Ran
+) -> None:
+    key = place.run(given={"n": 5}, cache="read").task("first").key
+    forged = _forged(place, ran)
+    changed = msgspec.structs.replace(
+        forged, subject=[Subject("first/result", {"sha256": key.removeprefix("sha256:")})]
+    )
+    place.slip_in(changed, place.workspace_key)
     assert not _used(place)
 
 

@@ -15,7 +15,7 @@ CODE = """
 from pathlib import Path
 import polars as pl
 from sklearn.linear_model import LogisticRegression
-from assay.pipeline import check, read
+from assay.pipeline import check, publish, read, register
 from fitting import fit
 
 @step
@@ -52,6 +52,18 @@ def waiting() -> object:
 @pipeline(purpose="scoring")
 def counting() -> object:
     return height(read("loans"))
+
+@step
+def half(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.head(30)
+
+@pipeline(purpose="scoring")
+def published(name: str) -> object:
+    return publish(half(read("loans")), dataset=name)
+
+@pipeline(purpose="scoring")
+def registered(name: str) -> object:
+    return register(train(check(read("loans"))), name=name)
 
 @pipeline(purpose="scoring")
 def both() -> object:
@@ -101,6 +113,18 @@ def test_a_model_trained_anew_serves_no_old_predictions(loans: Place) -> None:
     again = loans.ok("p.py:main")
     assert again.states["train"] == again.states["predict"] == "done"
     assert again.value("predict") != first.value("predict")
+
+
+@pytest.mark.parametrize("what", ["published", "registered"])
+def test_a_name_that_is_a_path_is_refused_before_anything_is_written_there(
+    loans: Place, what: str
+) -> None:
+    there = [loans.base / f"victim{suffix}" for suffix in (".parquet", ".skops")]
+    for path in there:
+        path.write_text("precious")
+    failed = loans.fails(f"p.py:{what}", given={"name": str(loans.base / "victim")})
+    assert "is not allowed" in failed.problem
+    assert [path.read_text() for path in there] == ["precious"] * 2
 
 
 def test_other_rows_under_the_same_name_count(loans: Place) -> None:

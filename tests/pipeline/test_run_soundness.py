@@ -253,6 +253,30 @@ def test_going_back_to_earlier_code_finds_its_earlier_result(place: Place) -> No
     assert back.task("work").made_by == first.record.run
 
 
+PLUGINS = """
+from pathlib import Path
+
+@step
+def work() -> list[str]:
+    folder = Path(__file__).parent / "plugins"
+    return [name for name in ("one", "two") if (folder / f"{name}.py").exists()]
+"""
+
+
+def test_a_module_that_is_only_asked_after_counts(place: Place) -> None:
+    """Asking whether a file is there opens nothing, so that nothing could notice it."""
+    place.code("from pkg.steps import work\n" + MAIN)
+    place.write("pkg/__init__.py", "")
+    place.code(PLUGINS, "pkg/steps.py")
+    place.write("pkg/plugins/one.py", "")
+    assert place.ok().value("work") == ["one"]
+    assert place.ok().states == {"work": "cached"}
+    place.write("pkg/plugins/two.py", "")
+    again = place.ok()
+    assert again.value("work") == ["one", "two"]
+    assert again.why("work") == "the list of code files changed"
+
+
 # -- what does not count --------------------------------------------------------------------------
 
 PLAIN = '''"""Says what it is."""

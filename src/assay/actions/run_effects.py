@@ -14,13 +14,14 @@ from assay.actions.datasets import ReadDataset, RegisterDataset, as_declared, ri
 from assay.actions.material import models_ring
 from assay.errors import Usage
 from assay.evidence.state import VersionState, kind_of
+from assay.govern import origin
 from assay.pipeline import codecs
 from assay.pipeline.arguments import Resolver
 from assay.pipeline.graph import From, Node
 from assay.pipeline.host import Effect
 from assay.pipeline.plan import Plan
 from assay.pipeline.records import Artifact
-from assay.types import Digest
+from assay.types import Digest, check_name
 from assay.workspace.action import Doing
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class Effects:
         return self._dataset(name, value=value, unchanged=bool(done.get("unchanged")))
 
     def _publish(self, given: _Given) -> Effect:
-        name = given.text("dataset")
+        # Before it becomes part of a path: it is the word of foreign code.
+        name = check_name(given.text("dataset"), what="dataset name")
         origins = sorted(given.resolver.datasets(given.node.arguments["rows"]))
         if not origins:
             raise Usage(
@@ -202,6 +204,7 @@ class Effects:
         train = given.datasets("train") or given.datasets("model")
         test = given.datasets("test")
         plain = given.plain()
+        model = check_name(given.text("name"), what="model name")
         wanted: dict[str, Any] = {
             "train": train[0] if len(train) == 1 else "",
             "test": test[0] if test else "",
@@ -212,19 +215,19 @@ class Effects:
             "leave_out": tuple(plain["leave_out"]),
             "description": plain["description"],
         }
-        there = self._registered(plain["name"], artifact, wanted)
+        there = self._registered(model, artifact, wanted)
         if there is not None:
             value = {"model": there.name, "version": there.version}
             return Effect(value, unchanged=True)
         codec = codecs.by_name(artifact.codec)
-        path = self._work / "register" / f"{plain['name']}{codec.suffix}"
+        path = self._work / "register" / f"{model}{codec.suffix}"
         files.make_folder(path.parent)
         path.unlink(missing_ok=True)
         self._plain(artifact, path)
         done = self._doing.nested(
             RegisterModel(
                 project=self._doing.project,
-                model=plain["name"],
+                model=model,
                 path=str(path),
                 purpose=self._plan.graph.purpose,
                 run=self._made_by(artifact),
@@ -237,8 +240,9 @@ class Effects:
     def _made_by(self, artifact: Artifact) -> str:
         """The run whose provenance statement is about this model: an earlier one, on a hit."""
         for item in reversed(self._doing.view.evidence(self._doing.project, artifact.digest)):
-            if item.producer == "assay.pipeline/1":
-                return str(item.statement.predicate["runDetails"]["metadata"]["invocationId"])
+            run = origin.run_of(item.statement.predicate)
+            if item.producer == origin.RUNNER and run:
+                return run
         return self._doing.decision
 
     def _registered(

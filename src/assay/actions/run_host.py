@@ -21,7 +21,7 @@ from assay.actions.datasets import TrainOn, ring_of
 from assay.actions.material import models_ring
 from assay.clock import timestamp
 from assay.errors import AssayError, Usage
-from assay.evidence.statement import SLSA_PROVENANCE, Statement
+from assay.evidence.statement import SLSA_PROVENANCE, Statement, Subject
 from assay.pipeline import keys, records
 from assay.pipeline.arguments import Resolver
 from assay.pipeline.graph import Node, Output
@@ -95,6 +95,7 @@ class RunHost:
         if resume and not self._root:
             return None
         digest = resume_digest(self._root, key) if resume else Digest(key)
+        named = Subject("resume" if resume else "key", {"sha256": digest.partition(":")[2]})
         view = self._doing.view
         kinds = view.state.key_kinds()
         gone = view.state.superseded_in(self.project)
@@ -107,6 +108,8 @@ class RunHost:
                 or not ours
                 or item.envelope_digest in gone
                 or statement.header.project != self.project
+                # A step chooses the bytes of a model, and so what they hash to: a key, too.
+                or named not in statement.subject
             ):
                 continue
             try:

@@ -21,6 +21,7 @@ from assay.actions.run_host import (
 )
 from assay.clock import timestamp
 from assay.errors import AssayError, NotFound, Unavailable, Usage
+from assay.evidence.state import kind_of
 from assay.evidence.statement import Statement
 from assay.isolation.probe import probe
 from assay.pipeline import keys, plan, records
@@ -336,7 +337,12 @@ def runs(view: View, project: str) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for item in view.evidence(project, runs_digest(project)):
         statement = item.statement
-        if statement.header.project == project and item.producer == PRODUCER:
+        # A model may consist of the bytes that the digest of all runs is made of.
+        if (
+            statement.header.project == project
+            and item.producer == PRODUCER
+            and kind_of(statement) == KIND
+        ):
             found[statement.predicate["run"]] = statement.predicate
     return list(reversed(found.values()))
 

@@ -21,6 +21,7 @@ _LISTED = 8
 _KINDS = {
     "code": "code",
     "data": "package files",
+    "names": "the list of code files",
     "installed": "installed",
     "argument": "arguments",
     "input": "inputs, by content",

@@ -11,11 +11,13 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from assay.evidence.facts import Evidence
-from assay.evidence.statement import SLSA_PROVENANCE
+from assay.evidence.statement import SLSA_PROVENANCE, Statement
 from assay.types import Digest
 
 RUNNER = "assay.pipeline/1"
 """The producer of what the runner saw."""
+_KEYS = ("key", "resume")
+"""Subjects under which a result is found again.  What a step gives is called STEP/RESULT."""
 
 
 def run_of(predicate: Mapping[str, Any]) -> str:
@@ -47,13 +49,22 @@ def observed(
             and item.producer == RUNNER
             and by_workspace
             and statement.header.project == project
-            and artifact in statement.digests
+            and artifact in _made(statement)
             and item.envelope_digest not in superseded
             and run
             and run_of(statement.predicate) == run
         ):
             return item
     return None
+
+
+def _made(statement: Statement) -> list[str]:
+    """The digests of what a step gave: the keys that it is found by are no artifacts."""
+    return [
+        f"sha256:{subject.digest['sha256']}"
+        for subject in statement.subject
+        if subject.name not in _KEYS and "sha256" in subject.digest
+    ]
 
 
 def in_words(predicate: Mapping[str, Any]) -> str:

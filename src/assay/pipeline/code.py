@@ -48,6 +48,9 @@ class Closure:
     paths: frozenset[str]
     """The staged paths that belong to it."""
     digest: Digest
+    names: Digest | None = None
+    """Of the names of all that is staged, where the code can see where it lies: whether another
+    module is there can be asked without opening it."""
     precision: Precision = "syntax"
     """What of the source counts.  More than syntax where code, or a library, can see it."""
 
@@ -164,12 +167,17 @@ class Codebase:
             "data": data,
             "third_party": list(third_party),
         }
+        names = None
+        if sight is Sight.BYTES:
+            names = canonical.digest(canonical.encode(sorted(self._snapshot.files)))
+            whole["names"] = names
         return Closure(
             digests,
             data,
             third_party,
             frozenset(paths),
             canonical.digest(canonical.encode(whole)),
+            names,
             _PRECISION[sight],
         )
 

@@ -199,7 +199,11 @@ def check(graph: Graph) -> None:
                 raise wrong(f"{node.id} reads what no step gives")
         if missing := set(node.after) - set(known):
             raise wrong(f"{node.id} waits for {', '.join(sorted(missing))[:60]}")
-    if any(reference.node not in known for reference in graph.result):
+    if any(
+        reference.node not in known
+        or not 0 <= reference.output < len(known[reference.node].outputs)
+        for reference in graph.result
+    ):
         raise wrong("it returns what no step gives")
     order(graph)
 

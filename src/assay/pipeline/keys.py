@@ -45,6 +45,7 @@ def of_code(closure: Closure, data: Mapping[str, Digest], environment: Environme
         "assay": __version__,
         **{f"code:{module}": value for module, value in closure.modules.items()},
         **{f"data:{path}": value for path, value in data.items()},
+        **({"names": closure.names} if closure.names else {}),
         **{f"installed:{name}": value for name, value in environment.distributions.items()},
     }
 
@@ -93,6 +94,7 @@ _WORDS = {
     "step": "the step",
     "code": "code of",
     "data": "package file",
+    "names": "the list of code files",
     "argument": "argument",
     "input": "input",
     "variable": "environment variable",
