@@ -197,7 +197,7 @@ def test_an_object_array_is_a_pickle(scanned: Any) -> None:
 def test_a_numpy_header_that_is_not_one_is_refused(scanned: Any, header: str) -> None:
     data = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header.encode() + b"\0" * 8
     answer = scanned(data)
-    assert answer["verdict"] == "unreadable"
+    assert answer["verdict"] == "unscannable"
     assert "npy.header" in rules(answer)
 
 

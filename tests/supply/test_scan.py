@@ -30,7 +30,7 @@ def rules(answer: dict[str, Any]) -> set[str]:
 def test_the_predicate_has_exactly_its_fields(scanned: Any) -> None:
     answer = scanned(pickle.dumps([1]))
     assert answer == {
-        "scanner": "assay.supply.scan/1",
+        "scanner": "assay.supply.scan/2",
         "format": "pickle",
         "clean": True,
         "verdict": "clean",
@@ -68,14 +68,14 @@ def test_what_is_missing_or_not_a_file_is_an_error_not_a_verdict(tmp_path: Path)
         scan(tmp_path / "link")
 
 
-def test_an_empty_file_is_unreadable(scanned: Any) -> None:
-    assert scanned(b"")["verdict"] == "unreadable"
+def test_an_empty_file_is_unscannable(scanned: Any) -> None:
+    assert scanned(b"")["verdict"] == "unscannable"
 
 
 def test_what_is_not_known_is_not_clean(scanned: Any) -> None:
     for data in (b"\x7fELF" + b"\0" * 99, b"import os\n", b"7z\xbc\xaf\x27\x1c" + b"\0" * 50):
         answer = scanned(data)
-        assert (answer["verdict"], answer["clean"]) == ("unknown", False)
+        assert (answer["verdict"], answer["clean"]) == ("unscannable", False)
 
 
 def test_the_name_of_a_file_does_not_decide_what_it_is(scanned: Any) -> None:
@@ -120,11 +120,11 @@ def test_every_file_of_a_folder_is_scanned(tmp_path: Path) -> None:
 def test_links_pipes_code_and_nothing_at_all_are_not_clean(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    assert scan(folder)["verdict"] == "unreadable"
+    assert scan(folder)["verdict"] == "unscannable"
     (folder / "a.json").write_text("{}")
     assert scan(folder)["clean"]
     (folder / "code.py").write_text("import os")
-    assert scan(folder)["verdict"] == "unknown"
+    assert scan(folder)["verdict"] == "suspicious"
     (folder / "code.py").unlink()
     (folder / "link").symlink_to("/etc/passwd")
     assert rules(scan(folder)) == {"folder.entry"}
@@ -179,7 +179,7 @@ def test_a_file_with_an_archive_at_its_end_is_not_clean(scanned: Any) -> None:
 def test_json_is_read_strictly(scanned: Any) -> None:
     assert scanned(b'{"a": [1, 2.5, "x", null]}')["clean"]
     for data in (b'{"a": 1, "a": 2}', b"{'a': 1}", b'{"a": 1} x', b"[" * 100_000, b'{"a"'):
-        assert scanned(data)["verdict"] == "unreadable"
+        assert scanned(data)["verdict"] == "unscannable"
 
 
 TEMPLATES = {
@@ -212,9 +212,9 @@ def test_chat_templates_may_do_what_chat_templates_need(scanned: Any, template: 
 
 def test_code_in_configurations_is_not_clean(scanned: Any) -> None:
     assert scanned(b'{"config": [{"class_name": "Lambda"}]}')["verdict"] == "malicious"
-    assert scanned(b'{"auto_map": {"AutoModel": "x.py"}}')["verdict"] == "unknown"
+    assert scanned(b'{"auto_map": {"AutoModel": "x.py"}}')["verdict"] == "suspicious"
     hdf = b"\x89HDF\r\n\x1a\n" + b"\0" * 99
-    assert scanned(hdf)["verdict"] == "unknown"
+    assert scanned(hdf)["verdict"] == "suspicious"
     assert scanned(hdf + b'{"class_name": "Lambda"}')["verdict"] == "malicious"
 
 
@@ -234,12 +234,12 @@ def skops(schema: dict[str, Any]) -> bytes:
         ("ObjectNode", "sklearn.linear_model._base", "LinearRegression", "clean"),
         ("FunctionNode", "numpy", "mean", "clean"),
         ("FunctionNode", "os", "system", "malicious"),
-        ("FunctionNode", "copyreg", "_reconstructor", "unknown"),
-        ("ObjectNode", "mine", "Model", "unknown"),
-        ("OperatorFuncNode", "numpy", "mean", "unknown"),
-        ("MethodNode", "numpy", "mean", "unknown"),
+        ("FunctionNode", "copyreg", "_reconstructor", "suspicious"),
+        ("ObjectNode", "mine", "Model", "suspicious"),
+        ("OperatorFuncNode", "numpy", "mean", "suspicious"),
+        ("MethodNode", "numpy", "mean", "suspicious"),
         ("PartialNode", "functools", "partial", "malicious"),
-        ("ObjectNode", 1, "x", "unknown"),
+        ("ObjectNode", 1, "x", "suspicious"),
     ],
 )
 def test_the_schema_of_skops_names_allowed_types_only(

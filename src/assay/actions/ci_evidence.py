@@ -198,7 +198,7 @@ def proof(
 
 # -- findings --------------------------------------------------------------------------------------
 
-_SCANNED: dict[str, Level] = {"malicious": "error", "unreadable": "error", "unknown": "warning"}
+_SCANNED: dict[str, Level] = {"malicious": "error", "unscannable": "error", "suspicious": "warning"}
 
 
 def findings(

@@ -32,7 +32,7 @@ Never on the list, although real models hold some of them: ``functools.partial``
 ``operator``, ``builtins.getattr``, ``types.FunctionType`` and cloudpickle's makers (they call or
 make code), ``numpy._core._ufunc_reconstruct`` (imports a module by name), ``pathlib`` and memories
 of ``joblib`` (reach files), ``scipy.interpolate`` classes that call what they hold, lambdas and
-functions of the user's own modules.  A model with these is reported as unknown, which a policy may
+functions of the user's own modules.  A model with these is reported as suspicious, which a policy may
 except.
 
 Clean means: loading runs no code and reaches no name of the file's own choosing.  It does not mean
@@ -122,16 +122,16 @@ def uses(module: str, name: str) -> str | None:
 def judge(module: str, name: str) -> tuple[Severity, str]:
     """How bad it is to reach a name that is not allowed, and the words for it.
 
-    This decides between *malicious* and *unknown* only: neither is clean.  A model has no use for
+    This decides between *malicious* and *suspicious* only: neither is clean.  A model has no use for
     the standard library's functions, so reaching one that is not allowed is taken as an attack.
     """
     root = module.partition(".")[0]
     if module == "builtins" and name in _HARMLESS:
-        return "unknown", f"reaches {module}.{name}, which models do not hold"
+        return "suspicious", f"reaches {module}.{name}, which models do not hold"
     parts = name.split(".")
     if len(parts) > 1 and any(p.startswith("_") or p in sys.stdlib_module_names for p in parts):
         return "malicious", f"reaches {module}.{name} through the attributes of another name"
     standard = root in sys.stdlib_module_names or root == "?"
     if standard or f"{module}.".startswith(_DANGEROUS_PREFIXES):
         return "malicious", f"reaches {module}.{name}, which no model needs and which may run code"
-    return "unknown", f"reaches {module}.{name}, which is not among the names of known models"
+    return "suspicious", f"reaches {module}.{name}, which is not among the names of known models"

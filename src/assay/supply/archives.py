@@ -50,7 +50,7 @@ def members(buffer: Buffer, start: int, end: int, where: str, report: Report) ->
     """
 
     def find(rule: str, position: int, what: str) -> None:
-        report.add(f"zip.{rule}", "unreadable", where, position - start, what)
+        report.add(f"zip.{rule}", "unscannable", where, position - start, what)
 
     try:
         found, directory = _directory(buffer, start, end)
@@ -83,7 +83,7 @@ def content(buffer: Buffer, member: Member, where: str, report: Report, base: in
     """A compressed member's bytes, within the scan's bounds; None when there are none to scan."""
 
     def find(rule: str, what: str) -> None:
-        report.add(f"zip.{rule}", "unreadable", where, member.first - base, what)
+        report.add(f"zip.{rule}", "unscannable", where, member.first - base, what)
 
     if member.method != _DEFLATED:
         find("method", f"compression method {member.method} is not supported")
@@ -121,7 +121,7 @@ def check_stored(buffer: Buffer, member: Member, where: str, report: Report, bas
         crc = zlib.crc32(buffer[position : min(position + _PIECE, last)], crc)
     if member.packed != member.size or crc != member.crc:
         what = "the content does not have the declared length and checksum"
-        report.add("zip.checksum", "unreadable", where, member.first - base, what)
+        report.add("zip.checksum", "unscannable", where, member.first - base, what)
 
 
 def _unsafe(name: str) -> bool:

@@ -40,7 +40,7 @@ def scan_content(
     `name` is the file's name, which only tells documentation from unknown files.
     """
     if depth > MOST_DEPTH:
-        report.add("nested", "unreadable", where, 0, "archives are nested too deep")
+        report.add("nested", "unscannable", where, 0, "archives are nested too deep")
         return "unknown"
     try:
         kind = _read(buffer, start, end, where, name, report, depth)
@@ -51,7 +51,7 @@ def scan_content(
         _probe(buffer, start, end, where, report)
     if kind not in ("zip", "npz", "skops", "torch") and _ends_as_zip(buffer, start, end):
         what = "is a ZIP archive as well, with something before it"
-        report.add("polyglot", "unreadable", where, 0, what)
+        report.add("polyglot", "unscannable", where, 0, what)
         for member in members(buffer, start, end, where, report)[:1000]:
             _scan_member(buffer, member, where, report, depth, start)
     return kind
@@ -93,9 +93,9 @@ def _read(
         if re.search(rb'"class_name":\s*"Lambda"', buffer[start:end]):
             what = "a Lambda layer, whose configuration is code"
             report.add("keras.lambda", "malicious", where, 0, what)
-        report.add("format", "unknown", where, 0, "HDF5, which is not read")
+        report.add("format", "unscannable", where, 0, "HDF5, which is not read")
         return "hdf5"
-    report.add("format", "unknown", where, 0, "no known format")
+    report.add("format", "unscannable", where, 0, "no known format")
     return "unknown"
 
 
@@ -159,11 +159,11 @@ def _scan_pickles(buffer: Buffer, start: int, end: int, where: str, report: Repo
             expected = sum(8 + size for size in torch.storages.values())
             if position + expected != end:
                 what = "the storages do not fill the rest of the file"
-                report.add("torch.storage", "unreadable", where, position - start, what)
+                report.add("torch.storage", "unscannable", where, position - start, what)
             break
     if torch is not None and count != _TORCH_LEGACY:
         what = "a PyTorch file without its five pickles"
-        report.add("torch.legacy", "unreadable", where, position - start, what)
+        report.add("torch.legacy", "unscannable", where, position - start, what)
     return kind
 
 
@@ -173,7 +173,7 @@ def _scan_npy(buffer: Buffer, start: int, end: int, where: str, report: Report) 
         _scan_pickles(buffer, first, end, where, report)
     elif size != end - first:
         what = f"the array has {end - first} bytes, not {size}"
-        report.add("npy.size", "unreadable", where, first - start, what)
+        report.add("npy.size", "unscannable", where, first - start, what)
     return "npy"
 
 
@@ -182,7 +182,7 @@ def _scan_safetensors(buffer: Buffer, start: int, end: int, where: str, report: 
     try:
         read_header(_stream(buffer, start, start + 8 + length), end - start)
     except Usage as error:
-        report.add("safetensors", "unreadable", where, 0, error.message)
+        report.add("safetensors", "unscannable", where, 0, error.message)
     return "safetensors"
 
 
@@ -195,7 +195,7 @@ def _scan_compressed(
     try:
         inner = inflate(memoryview(buffer)[start:end], limit=report.room)
     except Usage as error:
-        report.add("compressed", "unreadable", where, 0, error.message)
+        report.add("compressed", "unscannable", where, 0, error.message)
         try:
             inner = inflate(
                 memoryview(buffer)[start:end], limit=min(report.room, 64 << 20), partial=True
@@ -214,7 +214,7 @@ def _scan_json(buffer: Buffer, start: int, end: int, where: str, report: Report)
     head = buffer[start : start + 64]
     if head[:1] == b"{" and head[1:2] in b"iUIlL" and b"\0" in head:
         if texts.Ubjson(buffer, start, end).cross() != end:
-            report.add("ubjson", "unreadable", where, 0, "there are bytes behind the UBJSON")
+            report.add("ubjson", "unscannable", where, 0, "there are bytes behind the UBJSON")
         return "xgboost-ubj"
     value = texts.read_json(buffer[start:end], start)
     texts.check_json(value, where, report)
@@ -228,11 +228,11 @@ def _scan_onnx(data: bytes, where: str, report: Report) -> str:
 
     try:
         for broken, rule, code in violations(inspect(data)):
-            report.add(code, "unknown", where, 0, f"the model {broken}, {rule}")
+            report.add(code, "suspicious", where, 0, f"the model {broken}, {rule}")
     except Usage as error:
-        report.add("onnx", "unreadable", where, 0, error.message)
+        report.add("onnx", "unscannable", where, 0, error.message)
     except Exception as error:  # A native parser: whatever it raises, the file is not read.
-        report.add("onnx", "unreadable", where, 0, f"cannot be read ({type(error).__name__})")
+        report.add("onnx", "unscannable", where, 0, f"cannot be read ({type(error).__name__})")
     return "onnx"
 
 
@@ -304,7 +304,7 @@ def _scan_torch(
                 try:
                     if walk.walk() != last:
                         what = "there are bytes behind the pickle"
-                        report.add("pickle.trailing", "unreadable", inside, walk.position, what)
+                        report.add("pickle.trailing", "unscannable", inside, walk.position, what)
                 except Broken as error:
                     report.broken(error, inside, first)
         elif short.startswith("data/") and short[5:] in torch.storages:
@@ -314,14 +314,14 @@ def _scan_torch(
                 _probe(inner, first, last, inside, report)
                 if last - first != torch.storages.pop(short[5:]):
                     what = "the storage has another size than the pickle says"
-                    report.add("torch.storage", "unreadable", inside, 0, what)
+                    report.add("torch.storage", "unscannable", inside, 0, what)
         elif short in _TORCH_TEXTS or short == ".data/serialization_id":
             opened = _open(buffer, member, inside, report, base)
             if opened is not None:
                 inner, first, last = opened
                 if last - first > 64 or not _is_text(inner[first:last]):
-                    report.add("torch.member", "unknown", inside, 0, "is not a short text")
+                    report.add("torch.member", "suspicious", inside, 0, "is not a short text")
         else:
             _scan_member(buffer, member, where, report, depth, base)
     for key in sorted(torch.storages)[:10]:
-        report.add("torch.storage", "unreadable", where, 0, f"the storage {key!r} is missing")
+        report.add("torch.storage", "unscannable", where, 0, f"the storage {key!r} is missing")

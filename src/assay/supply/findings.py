@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Severity: TypeAlias = Literal["malicious", "unreadable", "unknown"]
+Severity: TypeAlias = Literal["malicious", "unscannable", "suspicious"]
 
-ORDER: tuple[Severity, ...] = ("malicious", "unreadable", "unknown")
+ORDER: tuple[Severity, ...] = ("malicious", "unscannable", "suspicious")
 """From the worst; the verdict is the worst severity found."""
 
 _MOST_FINDINGS = 100
@@ -57,7 +57,7 @@ class Report:
 
     def broken(self, error: Broken, where: str, base: int = 0) -> None:
         """A finding for bytes that could not be read."""
-        self.add(error.rule, "unreadable", where, error.position - base, error.what)
+        self.add(error.rule, "unscannable", where, error.position - base, error.what)
 
     def reached(self, module: str, name: str) -> None:
         """Note a name that a pickle would import."""

@@ -117,7 +117,7 @@ class Machine:
         return int(line)
 
     def _find(self, rule: str, what: str) -> None:
-        self.report.add(rule, "unknown", self.where, self._opcode_at - self.base, what)
+        self.report.add(rule, "suspicious", self.where, self._opcode_at - self.base, what)
 
     # Opcodes: constants and data.
 

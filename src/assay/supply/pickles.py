@@ -85,7 +85,7 @@ class Walk(Machine):
     def _misframed(self, what: str) -> None:
         # Not the end of the walk: CPython's C reader ignores frames where its Python one does not.
         position = self._opcode_at - self.base
-        self.report.add("pickle.frame", "unreadable", self.where, position, what)
+        self.report.add("pickle.frame", "unscannable", self.where, position, what)
 
     def _keep(self, values: Any) -> None:
         """Values become part of an object: the names among them must be fit to be mentioned."""

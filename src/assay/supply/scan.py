@@ -1,10 +1,10 @@
 """Scan a model file, or a folder of files: would loading it run code of the file's choosing?
 
 Closed by default.  *clean* says that every file was read to its last byte and that everything in it
-is on a list of things known to be harmless; what cannot be read is *unreadable*, what is not known
-is *unknown*, and neither is clean.  Nothing from the file is executed or imported, and its name
-does not decide what it is: whatever else a file is, it is also read as a pickle, because a loader
-may.  The file must not change meanwhile: give a copy that nobody else can write to.
+is on a list of things known to be harmless; what cannot be read is *unscannable*, what is not
+known is *suspicious*, and neither is clean.  Nothing from the file is executed or imported, and its
+name does not decide what it is: whatever else a file is, it is also read as a pickle, because a
+loader may.  The file must not change meanwhile: give a copy that nobody else can write to.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from assay.supply.content import scan_content
 from assay.supply.findings import MOST_FILES, Report
 
 KIND = "scan"
-PRODUCER = "assay.supply.scan/1"
+PRODUCER = "assay.supply.scan/2"
 
 Progress = Callable[[str], None]
 
@@ -68,7 +68,7 @@ def _scan_file(
         size = os.fstat(stream.fileno()).st_size
         if not size:
             if not where:
-                report.add("empty", "unreadable", where, 0, "the file is empty")
+                report.add("empty", "unscannable", where, 0, "the file is empty")
             return "empty", 0
         with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as content:
             return scan_content(content, 0, size, where, path.name, report), size
@@ -84,7 +84,7 @@ def _scan_folder(path: Path, report: Report, progress: Progress | None) -> tuple
             where = f"{prefix}{entry.name}"
             mode = entry.stat(follow_symlinks=False).st_mode
             if report.files >= MOST_FILES:
-                report.add("folder.files", "unreadable", where, 0, "there are too many files")
+                report.add("folder.files", "unscannable", where, 0, "there are too many files")
                 return "folder", total
             if stat.S_ISDIR(mode):
                 waiting.append((Path(entry.path), f"{where}/"))
@@ -92,15 +92,15 @@ def _scan_folder(path: Path, report: Report, progress: Progress | None) -> tuple
                 try:
                     kind, size = _scan_file(Path(entry.path), where, report, progress)
                 except Usage as error:
-                    report.add("folder.entry", "unreadable", where, 0, error.message)
+                    report.add("folder.entry", "unscannable", where, 0, error.message)
                     continue
                 kinds.add(kind)
                 total += size
             else:
                 what = "a symbolic link" if stat.S_ISLNK(mode) else "not a regular file"
                 report.files += 1
-                report.add("folder.entry", "unreadable", where, 0, f"is {what}, not followed")
+                report.add("folder.entry", "unscannable", where, 0, f"is {what}, not followed")
     if not report.files:
-        report.add("empty", "unreadable", "", 0, "the folder has no files")
+        report.add("empty", "unscannable", "", 0, "the folder has no files")
     models = sorted(kinds - {"json", "text", "empty"})
     return (models[0] if len(models) == 1 else "folder"), total

@@ -70,7 +70,7 @@ def check_json(value: Any, where: str, report: Report) -> None:
             custom = here.get("auto_map")
             if custom is not None:
                 what = "auto_map names Python code to load with the model"
-                report.add("json.auto_map", "unknown", where, 0, what)
+                report.add("json.auto_map", "suspicious", where, 0, what)
 
 
 def check_template(text: str, where: str, report: Report) -> None:
@@ -88,7 +88,7 @@ def check_template(text: str, where: str, report: Report) -> None:
         plain = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", text)
         tree = environment.parse(plain)
     except (TemplateError, RecursionError, ValueError, OverflowError):
-        report.add("template", "unreadable", where, 0, "the chat template cannot be parsed")
+        report.add("template", "unscannable", where, 0, "the chat template cannot be parsed")
         return
     forbidden = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends)
     if any(isinstance(node, forbidden) for node in tree.find_all(nodes.Node)):
@@ -132,9 +132,9 @@ def check_skops(schema: Any, where: str, report: Report) -> None:
             continue
         loader, module, name = here["__loader__"], here.get("__module__"), here.get("__class__")
         if loader not in _NODES:
-            report.add("skops.loader", "unknown", where, 0, f"uses the builder {loader!r}")
+            report.add("skops.loader", "suspicious", where, 0, f"uses the builder {loader!r}")
         if not isinstance(module, str) or not isinstance(name, str):
-            report.add("skops.name", "unknown", where, 0, "names a type that is not text")
+            report.add("skops.name", "suspicious", where, 0, "names a type that is not text")
             continue
         pair = canonical(module, name)
         report.reached(module, name)
@@ -143,7 +143,7 @@ def check_skops(schema: Any, where: str, report: Report) -> None:
             severity, why = judge(*pair)
             report.add("skops.global", severity, where, 0, why)
         elif loader == "FunctionNode" and "v" not in letters:
-            report.add("skops.function", "unknown", where, 0, f"mentions {module}.{name}")
+            report.add("skops.function", "suspicious", where, 0, f"mentions {module}.{name}")
 
 
 def check_lightgbm(data: bytes, position: int) -> None:
