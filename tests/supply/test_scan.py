@@ -124,7 +124,7 @@ def test_links_pipes_code_and_nothing_at_all_are_not_clean(tmp_path: Path) -> No
     (folder / "a.json").write_text("{}")
     assert scan(folder)["clean"]
     (folder / "code.py").write_text("import os")
-    assert scan(folder)["verdict"] == "suspicious"
+    assert scan(folder)["verdict"] == "unscannable"
     (folder / "code.py").unlink()
     (folder / "link").symlink_to("/etc/passwd")
     assert rules(scan(folder)) == {"folder.entry"}
@@ -214,7 +214,7 @@ def test_code_in_configurations_is_not_clean(scanned: Any) -> None:
     assert scanned(b'{"config": [{"class_name": "Lambda"}]}')["verdict"] == "malicious"
     assert scanned(b'{"auto_map": {"AutoModel": "x.py"}}')["verdict"] == "suspicious"
     hdf = b"\x89HDF\r\n\x1a\n" + b"\0" * 99
-    assert scanned(hdf)["verdict"] == "suspicious"
+    assert scanned(hdf)["verdict"] == "unscannable"
     assert scanned(hdf + b'{"class_name": "Lambda"}')["verdict"] == "malicious"
 
 

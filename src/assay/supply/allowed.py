@@ -32,8 +32,8 @@ Never on the list, although real models hold some of them: ``functools.partial``
 ``operator``, ``builtins.getattr``, ``types.FunctionType`` and cloudpickle's makers (they call or
 make code), ``numpy._core._ufunc_reconstruct`` (imports a module by name), ``pathlib`` and memories
 of ``joblib`` (reach files), ``scipy.interpolate`` classes that call what they hold, lambdas and
-functions of the user's own modules.  A model with these is reported as suspicious, which a policy may
-except.
+functions of the user's own modules.  A model with these is reported as suspicious, which a policy
+may except.
 
 Clean means: loading runs no code and reaches no name of the file's own choosing.  It does not mean
 that the library's native code was hardened against wrong numbers in arrays (indices of tree nodes,
@@ -122,8 +122,8 @@ def uses(module: str, name: str) -> str | None:
 def judge(module: str, name: str) -> tuple[Severity, str]:
     """How bad it is to reach a name that is not allowed, and the words for it.
 
-    This decides between *malicious* and *suspicious* only: neither is clean.  A model has no use for
-    the standard library's functions, so reaching one that is not allowed is taken as an attack.
+    This decides between *malicious* and *suspicious* only: neither is clean.  A model has no use
+    for the standard library's functions, so reaching one that is not allowed is an attack.
     """
     root = module.partition(".")[0]
     if module == "builtins" and name in _HARMLESS:
