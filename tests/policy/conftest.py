@@ -11,7 +11,8 @@ from assay.assess.declarations import DECLARATIONS
 from assay.policy import vocabulary as cedar
 from assay.policy.bundle import Bundle, build, write_defaults
 from assay.policy.engine import Engine, Request
-from assay.policy.schema import ACTIONS
+from assay.policy.schema import ACTIONS, WITH_APPROVALS, WITH_FACTS
+from assay.supply.declarations import DECLARATIONS as SUPPLY
 
 EVIDENCE = "https://assay.dev/evidence"
 
@@ -33,8 +34,6 @@ def declare(
 
 
 OTHERS = [
-    declare("scan.clean", "bool", "scan", "clean", "false"),
-    declare("scan.findings", "long", "scan", "findings", "higher"),
     declare("parity.disagreement", "decimal", "parity", "disagreement", "higher"),
     declare("parity.max_difference", "decimal", "parity", "max_difference", "higher"),
     declare(
@@ -49,7 +48,7 @@ OTHERS = [
 
 @pytest.fixture(scope="session")
 def declarations() -> list[dict[str, Any]]:
-    return [*DECLARATIONS, *OTHERS]
+    return [*DECLARATIONS, *SUPPLY, *OTHERS]
 
 
 @pytest.fixture
@@ -85,6 +84,16 @@ FACTS: dict[str, Any] = {
     "doctor.critical": 0,
     "doctor.issued": "2026-01-30T12:00:00Z",
     "data.undeclared_personal": 0,
+    "bom.components": 40,
+    "vulnerabilities.critical": 0,
+    "vulnerabilities.high": 0,
+    "vulnerabilities.unrated": 0,
+    "vulnerabilities.unmatched": 0,
+    "vulnerabilities.database_modified": "2026-01-30T12:00:00Z",
+    "licences.denied_count": 0,
+    "licences.unknown_count": 0,
+    "intake.pinned": True,
+    "intake.signer": "trusted",
 }
 USE = {"purpose": "scoring", "ticket": "T-1"}
 PLAIN_CONTEXT: dict[str, dict[str, Any]] = {
@@ -101,6 +110,7 @@ PLAIN_CONTEXT: dict[str, dict[str, Any]] = {
     },
     "deploy": {"isolation": "full"},
     "destroyRing": {"ticket": "T-1"},
+    "releaseIntake": {"purpose": "scoring"},
     **{
         name: {"reason": "found wanting"}
         for name in ("revoke", "hold", "supersede", "kill", "revokeKey", "rotateKey", "holdDataset")
@@ -114,7 +124,7 @@ def nested(facts: dict[str, Any]) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for name, value in facts.items():
         family, _, last = name.partition(".")
-        if name == "doctor.issued" and isinstance(value, str):
+        if last in ("issued", "database_modified") and isinstance(value, str):
             value = cedar.datetime(value)
         elif isinstance(value, str) and value[:1].isdigit():
             value = {"__extn": {"fn": "decimal", "arg": value}}
@@ -188,11 +198,11 @@ class Ask:
     ) -> Request:
         resource_uid, entity = resource_of(action, resource or {})
         asked: dict[str, Any] = {"now": cedar.datetime(NOW), "mfa": True}
-        if action in ("approve", "promote", "deploy"):
+        if action in WITH_APPROVALS:
             asked["stage"] = cedar.stage(stage)
             asked["region"] = "local"
             asked["approvals"] = {"by_others": approvals}
-        if action in ("approve", "promote", "deploy", "train"):
+        if action in WITH_FACTS:
             asked["facts"] = nested(FACTS if facts is None else facts)
         asked |= PLAIN_CONTEXT.get(action, {})
         if action == "destroyRing":

@@ -127,9 +127,9 @@ def test_check_finds_a_permit_that_no_test_uses(folder: Path, declarations: Decl
 
 
 def test_check_finds_a_gate_that_can_never_pass(folder: Path, declarations: Declared) -> None:
-    edit(folder, "producers.toml", "https://assay.dev/evidence/scan/v1", "https://example.com/v1")
+    edit(folder, "producers.toml", "https://assay.dev/evidence/parity/v1", "https://example.com/v1")
     (problem,) = check(build(folder, declarations))
-    assert problem.startswith("gate.scan: it reads scan.clean, but no producer is trusted")
+    assert problem.startswith("gate.parity: it reads parity.disagreement, but no producer is")
 
 
 def test_check_finds_a_weakened_gate(folder: Path, declarations: Declared) -> None:

@@ -13,6 +13,8 @@ from assay.policy.bundle import Bundle
 from assay.policy.engine import Engine, Request
 from assay.policy.schema import ACTIONS, PLACEHOLDERS
 
+from .conftest import FACTS
+
 Ask = Callable[..., Request]
 
 ALLOWED = {
@@ -23,7 +25,7 @@ ALLOWED = {
     "ml_engineer": {
         *("registerDataset", "registerModel", "readEvidence", "readData", "assess"),
         *("exportEvidence", "query", "promote", "deploy", "hold"),
-        *("runPipeline", "examineData", "train"),
+        *("runPipeline", "examineData", "train", "releaseIntake"),
     },
     "pipeline": {
         *("runPipeline", "readData", "examineData", "train", "registerDataset"),
@@ -178,6 +180,23 @@ RELEASE: list[Fault] = [
     ("gate.workspace", "production", {"doctor.issued": None}, {}),
     ("gate.workspace", "production", {"doctor.issued": "2026-01-01T11:59:59Z"}, {}),
     ("gate.workspace", "production", {"doctor.issued": "2026-01-31T12:05:01Z"}, {}),
+    *(
+        (gate, "production", {name: value}, {"settings": {"supply_chain": True}})
+        for gate, name, values in [
+            ("gate.bom", "bom.components", (None, 0, -1)),
+            ("gate.vulnerabilities", "vulnerabilities.critical", (None, 1, -1)),
+            ("gate.vulnerabilities", "vulnerabilities.high", (None, 1, -1)),
+            ("gate.vulnerabilities", "vulnerabilities.unrated", (None, 1)),
+            ("gate.vulnerabilities", "vulnerabilities.unmatched", (None, 1)),
+            (
+                *("gate.advisories", "vulnerabilities.database_modified"),
+                (None, "2025-12-31T11:59:59Z", "2026-02-01T12:00:01Z"),
+            ),
+            ("gate.licences", "licences.denied_count", (None, 1, -1)),
+            ("gate.licences", "licences.unknown_count", (None, 1)),
+        ]
+        for value in values
+    ),
     ("gate.approvals", "production", {}, {"approvals": 1}),
     ("gate.approvals", "production", {}, {"approvals": -5}),
 ]
@@ -201,6 +220,14 @@ def passing() -> dict[str, Any]:
         "provenance.level": "verified",
         "doctor.critical": 0,
         "doctor.issued": "2026-01-01T12:00:00Z",
+        "bom.components": 1,
+        "vulnerabilities.critical": 0,
+        "vulnerabilities.high": 0,
+        "vulnerabilities.unrated": 0,
+        "vulnerabilities.unmatched": 0,
+        "vulnerabilities.database_modified": "2026-01-01T12:00:00Z",
+        "licences.denied_count": 0,
+        "licences.unknown_count": 0,
     }
 
 
@@ -243,6 +270,16 @@ def test_without_any_fact_every_gate_of_the_stage_is_listed_in_order(
         *("gate.scan", "gate.parity", "gate.rows", "gate.skill", "gate.auc", "gate.gap"),
         *("gate.privacy", "gate.provenance", "gate.workspace", "gate.approvals"),
     ]
+    request = ask(
+        "promote",
+        roles=roles("ml_engineer"),
+        facts={},
+        approvals=0,
+        settings={"supply_chain": True},
+    )
+    assert [r.gate for r in engine.decide(request).reasons][-4:] == [
+        *("gate.bom", "gate.vulnerabilities", "gate.advisories", "gate.licences"),
+    ]
 
 
 OTHERS: list[tuple[str, str, str, dict[str, Any]]] = [
@@ -284,6 +321,20 @@ OTHERS: list[tuple[str, str, str, dict[str, Any]]] = [
             ("run.executor", {"context": {"executor": "cloud"}}),
             ("run.executor", {"context": {"executor": "ray"}, "settings": {"executors": ["local"]}}),  # noqa: E501
         ]
+    ),
+    *(
+        ("releaseIntake", "ml_engineer", gate, {"facts": facts_with(FACTS, {name: value}), **rest})
+        for gate, name, values, rest in [
+            ("intake.scan", "scan.clean", (None, False), {}),
+            ("intake.pinned", "intake.pinned", (None, False), {}),
+            ("intake.licence", "licences.denied_count", (None, 1, -1), {}),
+            ("intake.licence", "licences.unknown_count", (None, 1, -1), {}),
+            (
+                *("intake.signer", "intake.signer", (None, "unsigned", "untrusted", "")),
+                {"settings": {"intake_signed": True}},
+            ),
+        ]
+        for value in values
     ),
     ("createToken", "operator", "token.roles", {"context": {"roles": ["pipeline"]}}),
     ("createToken", "operator", "token.roles", {"context": {"roles": []}}),
@@ -402,7 +453,7 @@ def test_every_default_gate_explains_itself(engine: Engine, bundle: Bundle) -> N
 def test_gates_without_a_remedy_of_their_own_take_that_of_their_facts(engine: Engine) -> None:
     gates = {gate.gate: gate for gate in engine.gates("promote")}
     assert gates["gate.scan"].remedy == "assay model scan {model}@{version} --project {project}"
-    assert gates["gate.scan"].seconds == 7
+    assert gates["gate.scan"].seconds == 5
     assert gates["gate.auc"].remedy.startswith("assay model assess {model}@{version} --data")
 
 

@@ -20,6 +20,7 @@ from assay.types import PROJECT_ROLES
 GOLDEN = Path(__file__).parents[1] / "golden" / "policy-bundle-v1.json"
 NEW = {
     *("provenance_levels", "step_ports", "step_variables", "step_processes", "executors"),
+    *("supply_chain", "max_advisory_age_days", "intake_signed"),
 }
 
 Ask = Callable[..., Request]
@@ -55,7 +56,8 @@ def test_an_older_bundle_decides_as_it_did(older: Bundle, ask: Ask) -> None:
         role = "operator" if action == "createToken" else "ml_engineer"
         request = ask(action, roles=(f"fraud/{role}",))
         if action == "promote":
-            del request.context["facts"]["data"]  # Nobody declared it then.
+            for unknown in ("data", "bom", "vulnerabilities", "licences", "intake"):
+                del request.context["facts"][unknown]  # Nobody declared it then.
         assert engine.decide(under(older, request)).allowed, action
     assert not engine.decide(under(older, ask("readData", roles=("fraud/approver",)))).allowed
 
@@ -64,6 +66,7 @@ def test_an_older_bundle_decides_as_it_did(older: Bundle, ask: Ask) -> None:
     ("action", "role", "context"),
     [
         ("runPipeline", "ml_engineer", {}),
+        ("releaseIntake", "ml_engineer", {}),
         ("train", "ml_engineer", {}),
         ("examineData", "ml_engineer", {}),
         ("createToken", "ml_engineer", {"roles": ["pipeline"]}),

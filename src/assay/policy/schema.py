@@ -159,8 +159,8 @@ _WORKSPACE = (
     *("examine", "maintain", "revokeKey", "rotateKey"),
 )
 _PROJECT = (
-    *("registerDataset", "registerModel", "runPipeline", "createToken", "revokeToken"),
-    "readEvidence",
+    *("registerDataset", "registerModel", "releaseIntake", "runPipeline", "createToken"),
+    *("revokeToken", "readEvidence"),
 )
 _MODEL_VERSION = (
     *("assess", "exportEvidence", "approve", "promote", "deploy"),
@@ -177,7 +177,7 @@ ACTIONS: dict[str, str] = {
 }
 """Every action and the type of what it acts on.  A test holds this to the base schema."""
 
-WITH_FACTS = frozenset({"approve", "promote", "deploy", "train"})
+WITH_FACTS = frozenset({"approve", "promote", "deploy", "train", "releaseIntake"})
 """The actions whose context carries facts."""
 
 WITH_APPROVALS = frozenset({"approve", "promote", "deploy"})

@@ -254,6 +254,7 @@ _CONTEXT: dict[str, dict[str, Any]] = {
     },
     "deploy": {"isolation": "full"},
     "destroyRing": {"ticket": "T-1"},
+    "releaseIntake": {"purpose": "testing"},
 }
 
 _Make = Callable[[dict[str, Any]], dict[str, Any]]
