@@ -101,8 +101,8 @@ def parse_checkpoint(note: bytes, origin: str, key: PublicKey) -> Checkpoint:
     `Corrupt` for what is not a checkpoint of exactly three lines, `Verification` when it is of
     another log or a signature is missing or wrong.
     """
-    text, signatures = _split_note(note)
-    found, size, root = _body(text)
+    text, signatures = split_note(note)
+    found, size, root = read_body(text)
     if found != origin:
         raise Verification(
             f"the checkpoint is of the ledger {found[:80]!r}, not {origin!r}",
@@ -145,8 +145,11 @@ def _cosigned(seconds: int, text: bytes) -> bytes:
     return f"cosignature/v1\ntime {seconds}\n".encode() + text
 
 
-def _split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
-    """A signed note's text, and its signatures as (key name, key id and signature)."""
+def split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """A signed note's text, and its signatures as (key name, key id and signature).
+
+    Raises `Corrupt` for what is no signed note; nothing of it is verified.
+    """
     wrong = Corrupt("checkpoint: not a signed note", code="checkpoint")
     if len(note) > LIMIT:
         raise Corrupt(f"checkpoint: larger than {LIMIT} bytes", code="checkpoint")
@@ -174,10 +177,15 @@ def _split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
     return text + b"\n", signatures
 
 
-def _body(text: bytes) -> tuple[str, int, bytes]:
-    """Origin, size and root; exactly three lines, because extensions would go unaudited."""
+def read_body(text: bytes, *, extensions: bool = False) -> tuple[str, int, bytes]:
+    """Origin, size and root of a checkpoint's text; raises `Corrupt`.
+
+    Exactly three lines, because extensions would go unaudited.  With `extensions`, for logs of
+    others, more lines may follow.
+    """
     lines = text.decode().split("\n")
-    if len(lines) != 4 or lines[3] or not lines[0] or not _DECIMAL.fullmatch(lines[1]):
+    whole = len(lines) >= 4 and not lines[-1] and all(lines[:-1])
+    if not whole or (len(lines) > 4 and not extensions) or not _DECIMAL.fullmatch(lines[1]):
         raise Corrupt("checkpoint: not an origin, a size and a root hash", code="checkpoint")
     root = canonical.unb64(lines[2], what="checkpoint root")
     size = int(lines[1])

@@ -214,7 +214,7 @@ class Tree:
         if found is not None:
             return found
         expected = self.tile(level + 1, index // WIDTH)[index % WIDTH]
-        hashes = split(read_tile(self._folder, level, index, WIDTH))
+        hashes = split(self._read(level, index, WIDTH))
         if merkle.root(hashes) != expected:
             raise Corrupt(
                 f"ledger: {tile_path(level, index)} is altered: it does not hash to its place in "
@@ -226,6 +226,10 @@ class Tree:
             self._cache.clear()
         self._cache[key] = hashes
         return hashes
+
+    def _read(self, level: int, index: int, width: int) -> bytes:
+        """The first `width` hashes of a tile, as they lie there: not authenticated yet."""
+        return read_tile(self._folder, level, index, width)
 
     def hash_at(self, level: int, index: int) -> bytes:
         """The root of a complete subtree: a `merkle.HashAt`."""
