@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import zipfile
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from osv_records import NOW, affected, changed, database, folder, record, simple, zipped
 
-from assay.errors import AssayError, Corrupt, NotFound, Usage
+from assay.errors import Corrupt, NotFound, Usage
 from assay.supply.advisories import osv, sources
 from assay.supply.advisories.database import (
     Database,
@@ -77,7 +78,7 @@ def test_files_that_are_no_json_and_folders_of_version_control_are_passed_over(
     assert imported(base, tmp_path).records == 3
 
 
-def test_of_a_record_that_is_there_twice_the_newer_edition_counts(tmp_path: Path) -> None:
+def test_of_a_record_that_is_there_twice_the_newer_edition_counts() -> None:
     old = simple("GHSA-1", "numpy", "2.0", modified="2025-01-01T00:00:00Z")
     new = simple("GHSA-1", "scipy", "2.0", modified="2025-02-01T00:00:00Z")
     for order in ([old, new], [new, old], [new, old, new]):
@@ -244,17 +245,15 @@ def test_whatever_is_done_to_a_zip_it_is_read_or_refused_and_never_something_els
     tmp_path: Path,
 ) -> None:
     whole = bytearray(zipped(tmp_path / "all.zip", *THREE).read_bytes())
-    chance = random.Random(5)
+    chance = random.Random(5)  # noqa: S311
     path = tmp_path / "bad.zip"
     for _ in range(300):
         bad = bytearray(whole)
         for _ in range(chance.randrange(1, 4)):
             bad[chance.randrange(4, len(bad))] = chance.randrange(256)
         path.write_bytes(bad[: chance.randrange(4, len(bad) + 1)])
-        try:
+        with contextlib.suppress(Usage):
             imported(path, tmp_path)
-        except AssayError as error:
-            assert isinstance(error, Usage)
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

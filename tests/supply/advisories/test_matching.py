@@ -128,9 +128,8 @@ def test_npm_and_crates_are_evaluated_as_the_specification_says(
 def test_semantic_versions_are_ordered_as_their_specification_says() -> None:
     told = ["1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta", "1.0.0-beta.2"]
     told += ["1.0.0-beta.11", "1.0.0-rc.1", "1.0.0"]
-    keys = [versions.semver(text) for text in told]
+    keys: list[Any] = [versions.semver(text) for text in told]
     assert None not in keys
-    assert keys == sorted(keys)
     assert all(a < b for a, b in itertools.pairwise(keys))
     assert versions.semver("1.0.0+build.1") == versions.semver("1.0.0")
     for bad in ("1", "1.0", "v1.0.0", "01.0.0", "1.0.0-01", "1.0.0-", "1.0.0-a..b", "", "1.0.0 "):
