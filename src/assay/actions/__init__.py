@@ -2,10 +2,12 @@
 
 What lives here
     `people` (actors, roles, keys, tokens), `administration` (projects, policy, key rings),
-    `datasets`, `models` (register), `extraction` (from sources; examine), `assessment`,
+    `datasets`, `models` (register), `extraction` (from sources; examine), `intake` (of somebody
+    else's models, with `intake_records` and `intake_sources`), `assessment`,
     `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill), `runs` (of
     pipelines; `run_host` and its neighbours are what a run reaches of the workspace),
-    `comparison` (of two versions), `reading` (evidence, checks, bundles).
+    `comparison` (of two versions), `reading` (evidence, checks, bundles), `transparency` (one
+    statement, to be proven beside its artifact).
 
 May import
     The workspace and the capabilities below it.
@@ -25,12 +27,14 @@ FAMILIES = (
     "comparison",
     "datasets",
     "extraction",
+    "intake",
     "models",
     "people",
     "reading",
     "release",
     "runs",
     "serving",
+    "transparency",
 )
 """The modules that define actions."""
 

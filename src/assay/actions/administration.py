@@ -200,7 +200,8 @@ class Examine(Action, frozen=True, kw_only=True):
 
 
 class CollectGarbage(Action, frozen=True, kw_only=True):
-    """Delete what no dataset, model version, run or policy refers to, after 24 hours of grace."""
+    """Delete what no dataset, model version, run, intake or policy refers to, after 24 hours of
+    grace."""
 
     name: ClassVar[str] = "maintain"
 
@@ -208,9 +209,14 @@ class CollectGarbage(Action, frozen=True, kw_only=True):
         return workspace_target({})
 
     def apply(self, doing: Doing) -> Outcome:
+        from assay.actions.intake_records import kept_of_intakes
         from assay.actions.run_keeping import kept_of_runs
 
-        needed = [*reachable(doing.view), *kept_of_runs(doing.view, doing.store)]
+        needed = [
+            *reachable(doing.view),
+            *kept_of_runs(doing.view, doing.store),
+            *kept_of_intakes(doing.view),
+        ]
         collected = doing.store.collect(needed, doing.clock.now())
         return Outcome(collected)
 

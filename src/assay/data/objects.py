@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,36 @@ def read_s3(source: Source, secret: str, path: str, limits: Limits) -> bytes:
     except Exception as error:
         raise _failed(source, path, error) from None
     return bytes(content)
+
+
+class Bucket:
+    """A source's bucket: what lies below a prefix, and objects in pieces.
+
+    Raises what `read_s3` raises.
+    """
+
+    def __init__(self, source: Source, secret: str) -> None:
+        self._source = source
+        self._store = _bucket(source, secret)
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """The object `prefix`, and all below it, each with its size."""
+        try:
+            if prefix:
+                with contextlib.suppress(FileNotFoundError):
+                    yield prefix, self._store.head(prefix)["size"]
+            for piece in self._store.list(prefix or None):
+                yield from ((found["path"], found["size"]) for found in piece)
+        except Exception as error:
+            raise _failed(self._source, prefix, error) from None
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """One object, in pieces of at least a megabyte."""
+        try:
+            for piece in self._store.get(key).stream(min_chunk_size=1 << 20):
+                yield bytes(piece)
+        except Exception as error:
+            raise _failed(self._source, key, error) from None
 
 
 def _bucket(source: Source, secret: str) -> Any:

@@ -19,8 +19,9 @@ _MADE_BY: dict[str, tuple[str, int]] = {
 }
 """The command that makes the evidence, and about how many seconds it takes."""
 
-_CHANGES = frozenset({BOM, VULNERABILITIES, LICENCES})
-"""Of these the latest counts: more becomes known, although the bytes stay the same."""
+_CHANGES = frozenset({BOM, VULNERABILITIES, LICENCES, INTAKE})
+"""Of these the latest counts: more becomes known, although the bytes stay the same; and the same
+bytes may be taken in again, by their digest or with the signature beside them."""
 
 
 def _fact(

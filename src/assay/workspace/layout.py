@@ -45,10 +45,30 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds after which reading is given up."""
 
 
+class IntakeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[projects.NAME.intake]``: what people allow beyond the defaults when models are taken in,
+    see `assay.supply.intake.settings`."""
+
+    hosts: list[str] = []
+    """``HOST[:PORT]`` that may have a private address."""
+    plain: list[str] = []
+    """``HOST:PORT`` that may be reached without TLS."""
+    credentials: dict[str, str] = {}
+    """By ``HOST[:PORT]`` where the secret is, never the secret: ``env:NAME`` or ``file:PATH``."""
+    hub: str = ""
+    """Another hub that speaks the API of Hugging Face."""
+    trust: str = ""
+    """The trust list: whose signatures count."""
+    most_bytes: int = 20 << 30
+    files: int = 10_000
+    seconds: int = 3600
+
+
 class ProjectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[projects.NAME]``."""
 
     sources: dict[str, SourceConfig] = {}
+    intake: IntakeConfig = IntakeConfig()
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

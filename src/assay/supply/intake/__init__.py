@@ -6,7 +6,7 @@ What lives here
     source), `network` and `addresses` (the only way out: HTTPS to checked addresses), `quarantine`
     (the private folder that everything lands in, counted and hashed), `wheels` (a wheel's files
     against its own record), `licences` (what a model says of itself), `records` and `differences`
-    (what is written down, and what changed since the last time), `declarations` (facts).
+    (what is written down, and what changed since the last time).
 
 May import
     Floors 0 and 1 and the rest of `assay.supply`.  No source's own client library: what is spoken

@@ -1,0 +1,348 @@
+"""Actions that take in somebody else's model: into quarantine, and out of it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+
+from assay import files
+from assay.actions import intake_sources as sources
+from assay.actions.intake_records import REJECTION, RELEASE, Held, find, intakes, previous
+from assay.actions.material import models_ring
+from assay.actions.models import RegisterModel
+from assay.actions.people import project_target
+from assay.errors import Conflict, Usage, Verification
+from assay.formats.detect import detect
+from assay.isolation.limits import GIB, Limits
+from assay.isolation.run import run
+from assay.supply import scan
+from assay.supply.intake import differences, fetching, licences, locators, records
+from assay.supply.intake.quarantine import Quarantine
+from assay.types import Digest, check_digest, check_name
+from assay.workspace.action import Action, Doing, Outcome, Target
+from assay.workspace.view import View
+
+_SCANNING = Limits(memory_bytes=8 * GIB, cpu_seconds=900, wall_seconds=1800)
+_LICENCES = "licences"
+_JUDGED_BY = "assay.supply.licences/1"
+
+
+class Intake(Action, frozen=True, kw_only=True):
+    """Fetch somebody else's files into quarantine, seal them, scan them, write down their origin.
+
+    What was fetched can be looked at and scanned, and nothing else, until it is released.
+    """
+
+    name: ClassVar[str] = "registerModel"
+    locator: str
+    """See `assay.supply.intake.locators`."""
+    only: tuple[str, ...] = ()
+    """Patterns of the paths that are wanted; all without one."""
+    digest: str = ""
+    """What must come: the digest of the one file, or of the tree."""
+    mirror: str = ""
+    """A folder to take it from instead of the network."""
+    licence: str = ""
+    """Of what declares none itself."""
+    signature: str = ""
+    """A signature that does not lie beside the files as ``model.sig``."""
+    bundle: str = ""
+    """Another workspace's export that is about one of the files."""
+    trust_root: str = ""
+    """The digest of that workspace's first trust root, known from elsewhere."""
+
+    def target(self, view: View) -> Target:
+        found = locators.parse(self.locator)
+        if self.digest:
+            check_digest(self.digest)
+        if bool(self.bundle) != bool(self.trust_root):
+            raise Usage(
+                "another workspace's bundle and the digest of its trust root belong together: who "
+                "sends a bundle could have made the workspace up",
+                remedy="--bundle FILE --trust-root sha256:…, which its people tell you",
+                code="intake.bundle",
+            )
+        made = project_target(view, self.project, {})
+        made.words = {"project": self.project, "model": found.place}
+        return made
+
+    def apply(self, doing: Doing) -> Outcome:
+        locator = locators.parse(self.locator)
+        settings = sources.settings_of(doing.layout, self.project)
+        if locator.scheme == "file":
+            sources.outside(doing.layout, Path(locator.name))
+        mirror = sources.outside(doing.layout, Path(self.mirror)) if self.mirror else None
+        request = fetching.Request(
+            locator,
+            settings,
+            only=self.only,
+            mirror=mirror,
+            bucket=None if mirror else sources.bucket_of(doing.layout, self.project, locator),
+            progress=doing.progress,
+        )
+        with _scratch(doing) as work:
+            quarantine = Quarantine(work / "intake", locator.place, settings.limits)
+            fetched = fetching.fetch(request, quarantine)
+            digest = quarantine.finish()
+            fetching.check_digest(quarantine, digest, self.digest)
+            predicate = records.predicate(
+                locator,
+                fetched,
+                quarantine,
+                digest,
+                pinned=bool(self.digest) or (locator.exact and fetched.bound),
+                licence=self._licence(quarantine, fetched),
+                signature=sources.signature_of(doing, quarantine, self.signature, doing.progress),
+            )
+            if self.bundle:
+                predicate["attributed"] = sources.attributed_to(
+                    doing, quarantine, self.bundle, self.trust_root
+                )
+            doing.progress("sealing")
+            kept = doing.store.put_tree(models_ring(self.project), quarantine.folder)
+            if kept != digest:
+                raise Verification(
+                    f"{locator.place}: its files changed in quarantine",
+                    remedy="find out who else writes to the workspace's folder; then try again",
+                    code="intake.changed",
+                )
+            files.point("intake.sealed")
+            scanned = _scan(doing, quarantine.folder)
+        before = previous(doing.view, self.project, locator.place, digest)
+        if before is not None:
+            predicate["previous"] = before.digest
+            predicate["differences"] = differences.between(
+                before.predicate, predicate, before.scan, scanned
+            )
+        subject = {f"intake:{locator.place}": digest}
+        filed = {**subject, f"intakes of {self.project}": records.all_of(self.project)}
+        judged = _judge(locator.place, predicate["licence"])
+        statements = [
+            doing.attest(records.KIND, filed, predicate, producer=records.PRODUCER),
+            doing.attest(scan.KIND, subject, scanned, producer=scan.PRODUCER),
+            doing.attest(_LICENCES, subject, judged, producer=_JUDGED_BY),
+        ]
+        held = [h for h in intakes(doing.view, self.project) if h.digest == digest]
+        status = held[-1].status if held else "quarantined"
+        value = {**predicate, "scan": scanned, "licences": judged, "status": status}
+        return Outcome(value, statements)
+
+    def _licence(self, quarantine: Quarantine, fetched: fetching.Fetched) -> str:
+        """What the files or their source declare; else what whoever takes it in says."""
+        declared = licences.declared(quarantine.folder, fetched.licence)
+        return declared or licences.spelt(self.licence)
+
+
+class ReleaseIntake(Action, frozen=True, kw_only=True):
+    """Register what lies in quarantine as a model version, if policy says so on its facts."""
+
+    name: ClassVar[str] = "releaseIntake"
+    digest: str
+    """Of what was taken in, or the beginning of it."""
+    model: str
+    purpose: str
+    file: str = ""
+    """Which of its files is the model; needed where several may be."""
+    train: str = ""
+    test: str = ""
+    label: str = ""
+    positive: int | str | None = None
+    threshold: float = 0.5
+    sensitive: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    despite: str = ""
+    """Why it is released although somebody rejected it."""
+
+    def target(self, view: View) -> Target:
+        check_name(self.model, what="model name")
+        if not self.purpose:
+            raise Usage("no purpose given", remedy="--purpose credit-scoring", code="purpose")
+        found = find(view, self.project, self.digest)
+        self._check_rejected(found)
+        facts = view.facts(self.project, found.digest)
+        context: dict[str, Any] = {"purpose": self.purpose, "facts": facts.values}
+        made = project_target(view, self.project, context)
+        made.digests = {f"intake:{found.place}": found.digest}
+        made.cited = sorted({cited for digests in facts.sources.values() for cited in digests})
+        made.words = {"project": self.project, "model": self.model, "purpose": self.purpose}
+        return made
+
+    def _check_rejected(self, found: Held) -> None:
+        if found.status == "rejected" and not self.despite:
+            raise Conflict(
+                f"{found.digest} from {found.place} was rejected: "
+                f"{found.events[-1].predicate.get('reason', '')}",
+                remedy="take in another revision; or say why it may be used all the same: "
+                "--despite REASON",
+                code="intake.rejected",
+            )
+
+    def apply(self, doing: Doing) -> Outcome:
+        found = find(doing.view, self.project, self.digest)
+        with _scratch(doing) as work:
+            folder = work / "intake"
+            doing.progress("opening the quarantine")
+            doing.store.extract_tree(models_ring(self.project), found.digest, folder)
+            path = self._model(folder, found)
+            version = self._again(doing, found, path, folder)
+            if version is None:
+                version = doing.nested(self._registration(path))
+        if version["details"]["quarantined"]:
+            raise Verification(
+                f"{found.place}: the scan of {path.name} on its own is not clean",
+                remedy=f"look at it: assay model show {version['model']}@{version['version']}",
+                code="intake.scan",
+            )
+        # A rejection while it was registered wins, as a revocation would.
+        doing.view.follow()
+        self._check_rejected(find(doing.view, self.project, found.digest))
+        ref = f"{version['model']}@{version['version']}"
+        predicate = {
+            "digest": found.digest,
+            "intake": found.envelope,
+            "file": "" if path == folder else path.relative_to(folder).as_posix(),
+            "model": version["model"],
+            "version": version["version"],
+            "artifact": version["artifact"],
+            "served": version["served"],
+            "purpose": self.purpose,
+            "despite": self.despite,
+        }
+        subject = {f"intake:{found.place}": found.digest, ref: Digest(version["artifact"])}
+        origin = {**found.predicate, "converted": _converted(version)}
+        made = {ref: version["artifact"]}
+        if version["served"]:
+            made[f"{ref}.onnx"] = version["served"]
+        statements = [doing.attest(RELEASE, subject, predicate)]
+        statements.append(doing.attest(records.KIND, made, origin, producer=records.PRODUCER))
+        return Outcome({**predicate, "registered": version, "origin": origin}, statements)
+
+    def _model(self, folder: Path, found: Held) -> Path:
+        """The file that is the model; the folder where no single file is."""
+        paths = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+        if self.file:
+            if self.file not in paths:
+                raise Usage(
+                    f"{found.place} has no file {self.file[:120]!r}",
+                    remedy=f"one of: {', '.join(sorted(paths)[:12])}",
+                    code="intake.file",
+                )
+            return paths[self.file]
+        if len(paths) == 1:
+            return next(iter(paths.values()))
+        named = [str(model["path"]) for model in found.predicate["models"]]
+        likely = [
+            name for name in named if name in paths and detect(paths[name]).format != "unknown"
+        ]
+        if len(likely) > 1 and {detect(paths[name]).format for name in likely} != {"safetensors"}:
+            raise Usage(
+                f"{found.place} has several files that may be the model",
+                remedy=f"--file with one of: {', '.join(likely[:12])}",
+                code="intake.file",
+            )
+        return paths[likely[0]] if len(likely) == 1 else folder
+
+    def _registration(self, path: Path) -> RegisterModel:
+        return RegisterModel(
+            project=self.project,
+            model=self.model,
+            path=str(path),
+            purpose=self.purpose,
+            train=self.train,
+            test=self.test,
+            label=self.label,
+            positive=self.positive,
+            threshold=self.threshold,
+            sensitive=self.sensitive,
+            leave_out=self.leave_out,
+            description=f"taken in from elsewhere: {self.digest}",
+        )
+
+    def _again(self, doing: Doing, found: Held, path: Path, folder: Path) -> dict[str, Any] | None:
+        """The version that an earlier release of the same made, which was cut short or repeated."""
+        wanted = {file["path"]: file["digest"] for file in found.predicate["files"]}
+        artifact = found.digest
+        if path != folder:
+            artifact = wanted.get(path.relative_to(folder).as_posix(), "")
+        asked = {
+            "purpose": self.purpose,
+            "dataset": self.train,
+            "test": self.test,
+            "label": self.label,
+            "positive": self.positive,
+            "threshold": self.threshold,
+        }
+        for version in reversed(doing.view.versions(self.project, self.model)):
+            same = version.artifact == artifact and not version.revoked
+            if same and asked.items() <= version.details.items():
+                told = msgspec.to_builtins(version)
+                return {**told, "model": version.name, "parity": None, "again": True}
+        return None
+
+
+class RejectIntake(Action, frozen=True, kw_only=True):
+    """Say of what lies in quarantine that it must not be released, and why.
+
+    It is no longer kept: the next collection of garbage deletes it.
+    """
+
+    name: ClassVar[str] = "registerModel"
+    redo: ClassVar[bool] = True
+    digest: str
+    reason: str
+
+    def target(self, view: View) -> Target:
+        if not self.reason.strip():
+            raise Usage("no reason given", remedy="--reason TEXT", code="reason")
+        found = find(view, self.project, self.digest)
+        made = project_target(view, self.project, {}, f"digest:{found.digest}")
+        made.digests = {f"intake:{found.place}": found.digest}
+        made.words = {"project": self.project}
+        return made
+
+    def apply(self, doing: Doing) -> Outcome:
+        found = find(doing.view, self.project, self.digest)
+        predicate = {"digest": found.digest, "intake": found.envelope, "reason": self.reason}
+        statement = doing.attest(REJECTION, {f"intake:{found.place}": found.digest}, predicate)
+        return Outcome({**predicate, "locator": found.place, "status": "rejected"}, [statement])
+
+
+def _scan(doing: Doing, folder: Path) -> dict[str, Any]:
+    """The scanner's predicate over all files, made in a confined process."""
+    doing.progress("scanning")
+    there = folder.resolve()
+    outcome = run(
+        "assay.supply.scan:scan_confined", str(there).encode(), inputs=[there], limits=_SCANNING
+    )
+    return msgspec.json.decode(outcome.value, type=dict[str, Any])
+
+
+def _judge(component: str, licence: str) -> dict[str, Any]:
+    """The predicate ``licences/v1`` about the one licence that was declared."""
+    from assay.supply.licences import judge
+
+    return judge({component: licence})
+
+
+def _converted(version: dict[str, Any]) -> dict[str, Any] | None:
+    """What became of a file that is not served as it is."""
+    details = version["details"]
+    if not version["served"] or version["served"] == version["artifact"]:
+        return None
+    return {"from": details["format"], "to": "onnx", "parity": version["parity"]}
+
+
+@contextlib.contextmanager
+def _scratch(doing: Doing) -> Generator[Path]:
+    """A private folder of this decision, gone when the block ends or when recovery finds it."""
+    folder = doing.layout.root / "work" / doing.decision
+    files.make_folder(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
