@@ -150,8 +150,9 @@ def command_error(line: str, *, whole: bool) -> str:
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         # `assay keys backup|recover` in prose is about each of them.
         names = words.pop(0).split("|")
-        if set(command.commands) >= {"resume"} and names[0] not in command.commands:
-            # `assay run FILE`, whose first word is none of the group's commands.
+        opens = {"resume", "reject"} & set(command.commands)
+        if opens and names[0] not in command.commands:
+            # `assay run FILE` and `assay intake SOURCE`, whose first word is no command of theirs.
             command = command.resolve_command(None, names)[1]
             words.insert(0, "FILE")
             break

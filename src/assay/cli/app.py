@@ -20,6 +20,7 @@ from assay.cli import (
     ci,
     data,
     evidence,
+    intake,
     keys,
     model,
     people,
@@ -39,7 +40,7 @@ from assay.errors import AssayError, Unavailable, Usage
 _STOPPED = 130
 """What the option parser also makes of Ctrl-C."""
 _PARTS = (
-    *(setup, data, sampling, model, checking, release, serving, evidence),
+    *(setup, data, sampling, model, intake, checking, release, serving, evidence),
     *(runs, policy, people, projects, keys, upkeep, ci),
 )
 

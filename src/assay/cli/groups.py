@@ -13,8 +13,9 @@ _WHOLE = 1 << 16
 """Longer than any sentence."""
 
 _ROAD = (
-    *("init", "doctor", "recover", "data", "run", "why", "model", "approve", "promote", "serve"),
+    *("init", "doctor", "recover", "data", "run", "why", "model", "intake", "approve", "promote"),
     *(
+        "serve",
         "passport",
         "export",
         "verify",
