@@ -22,15 +22,19 @@ from assay.cli import (
     evidence,
     intake,
     keys,
+    ledger,
     model,
     people,
     policy,
     projects,
     release,
     sampling,
+    scan,
     serving,
     setup,
+    suppressions,
     upkeep,
+    witness,
 )
 from assay.cli import run as runs
 from assay.cli.groups import Group
@@ -41,7 +45,8 @@ _STOPPED = 130
 """What the option parser also makes of Ctrl-C."""
 _PARTS = (
     *(setup, data, sampling, model, intake, checking, release, serving, evidence),
-    *(runs, policy, people, projects, keys, upkeep, ci),
+    *(scan, suppressions, runs, policy, people, projects, keys, upkeep, ci),
+    *(ledger, witness),
 )
 
 

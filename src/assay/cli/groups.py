@@ -19,6 +19,8 @@ _ROAD = (
         "passport",
         "export",
         "verify",
+        "scan",
+        "suppressions",
         "hold",
         "unhold",
         "kill",
@@ -28,6 +30,7 @@ _ROAD = (
         "policy",
     ),
     *("actor", "project", "token", "keys", "store", "rebuild"),
+    *("ledger", "witness"),
 )
 """The commands in the order in which a model meets them."""
 
