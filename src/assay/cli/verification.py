@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from assay.cli.output import emit, escape, say
@@ -13,12 +14,16 @@ from assay.cli.session import AsJson
 from assay.errors import NotFound, Usage, Verification
 
 if TYPE_CHECKING:
+    from assay.cli.ledger_verification import Demand
     from assay.govern.verify import Report
 
 
 def verify(
     what: Annotated[
-        Path, typer.Argument(help="A bundle, a ledger's folder, a workspace.", metavar="X")
+        Path,
+        typer.Argument(
+            help="A bundle, a .tlog-proof, a checkpoint, a ledger's folder, …", metavar="X"
+        ),
     ],
     trust_root: Annotated[
         str,
@@ -27,28 +32,43 @@ def verify(
             metavar="sha256:…",
         ),
     ] = "",
+    vkey: Annotated[
+        str, typer.Option(help="The log's verifier key that you know beforehand.", metavar="VKEY")
+    ] = "",
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(help="A witness to believe; of each its verifier key.", metavar="VKEY"),
+    ] = None,
+    quorum: Annotated[
+        int, typer.Option(help="How many of them must have cosigned; default all.", min=0)
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Recognise what X is and check it, offline; exit status 4 names the part that fails.
 
     A bundle (assay export) is checked with nothing but the file. A ledger's folder, or a
-    workspace, is compared leaf by leaf with its checkpoint.
+    workspace, is compared leaf by leaf with its checkpoint. A .tlog-proof, a checkpoint or a proof
+    of misbehaviour is checked with the log's verifier key (--vkey); with --witness, others must
+    have seen the same checkpoint.
 
     Example: assay verify credit-3.assay --trust-root sha256:5f3c…
     """
+    from assay.cli.ledger_verification import Demand
     from assay.types import check_digest
 
+    demand = Demand.of(vkey, witness or (), quorum)
     pinned = check_digest(trust_root) if trust_root else None
     if what.is_dir():
-        _ledger(what, trust_root, as_json)
+        _ledger(what, trust_root, demand, as_json)
     elif what.exists() or what.is_symlink():
-        _bundle(what, pinned, as_json)
+        _bundle(what, pinned, demand, as_json)
     else:
         raise NotFound(f"{what} does not exist", remedy="check the path", code="file")
 
 
-def _bundle(path: Path, pinned: Any, as_json: bool) -> None:
+def _bundle(path: Path, pinned: Any, demand: Demand, as_json: bool) -> None:
     from assay import files
+    from assay.cli import ledger_verification
     from assay.govern import bundle
     from assay.govern.verify import verify as check
 
@@ -56,14 +76,26 @@ def _bundle(path: Path, pinned: Any, as_json: bool) -> None:
         data = stream.read(bundle.LIMIT + 1)
     if len(data) > bundle.LIMIT:
         raise Usage(f"{path} is larger than any bundle", code="verify.size")
+    if ledger_verification.check(path, data, demand, as_json):
+        return
     if bundle.FORMAT.encode() not in data:
         raise Usage(
             f"{path} is nothing that can be verified",
-            remedy="give a bundle (assay export), a ledger's folder or a workspace",
+            remedy="give a bundle (assay export), a proof, a ledger's folder or a workspace",
             code="verify.what",
         )
     report = check(data, now=datetime.now(timezone.utc), pinned=pinned)
-    emit(as_json, report, lambda: _print(report, path))
+    cosignatures = ledger_verification.witnesses_of_bundle(data, demand, path)
+
+    def human() -> None:
+        _print(report, path)
+        for found in cosignatures:
+            say(f"  [green]✓[/] the checkpoint was seen by {escape(found.witness)}, {found.time}")
+
+    value = msgspec.to_builtins(report)
+    if demand.witnesses:
+        value["cosignatures"] = msgspec.to_builtins(cosignatures)
+    emit(as_json, value, human)
 
 
 def _print(report: Report, path: Path) -> None:
@@ -104,7 +136,8 @@ def _age(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
-def _ledger(folder: Path, trust_root: str, as_json: bool) -> None:
+def _ledger(folder: Path, trust_root: str, demand: Demand, as_json: bool) -> None:
+    from assay.cli.ledger_verification import witnesses_of_ledger
     from assay.evidence.notes import time_text
     from assay.workspace import layout as layouts
     from assay.workspace.opening import open_workspace
@@ -132,12 +165,14 @@ def _ledger(folder: Path, trust_root: str, as_json: bool) -> None:
     workspace = open_workspace(layout.base)
     problems = workspace.ledger.check()
     checkpoint = workspace.ledger.checkpoint
+    cosignatures = witnesses_of_ledger(workspace, demand)
     value = {
         "ledger": str(layout.ledger),
         "workspace": layout.config.workspace,
         "checkpoint_size": checkpoint.size,
         "checkpoint_time": time_text(checkpoint),
         "problems": problems,
+        **({"cosignatures": cosignatures} if demand.witnesses else {}),
     }
 
     def human() -> None:
@@ -148,6 +183,8 @@ def _ledger(folder: Path, trust_root: str, as_json: bool) -> None:
         say(f"  as of checkpoint {checkpoint.size}, {time_text(checkpoint)}")
         say("  [green]✓[/] trust root, from the digest in assay.toml")
         say("  [green]✓[/] checkpoint, signed and not older than the newest seen here")
+        for found in cosignatures:
+            say(f"  [green]✓[/] seen by {escape(found.witness)}, {found.time}")
 
     emit(as_json, value, human)
     if problems:
