@@ -23,13 +23,13 @@ from assay.isolation.run import run
 from assay.supply import scan
 from assay.supply.intake import differences, fetching, licences, locators, records
 from assay.supply.intake.quarantine import Quarantine
+from assay.supply.licences import judging
+from assay.supply.licences import policy as licence_policy
 from assay.types import Digest, check_digest, check_name
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.view import View
 
 _SCANNING = Limits(memory_bytes=8 * GIB, cpu_seconds=900, wall_seconds=1800)
-_LICENCES = "licences"
-_JUDGED_BY = "assay.supply.licences/1"
 
 
 class Intake(Action, frozen=True, kw_only=True):
@@ -121,11 +121,11 @@ class Intake(Action, frozen=True, kw_only=True):
             )
         subject = {f"intake:{locator.place}": digest}
         filed = {**subject, f"intakes of {self.project}": records.all_of(self.project)}
-        judged = _judge(locator.place, predicate["licence"])
+        judged = _judge(doing, locator.place, predicate["licence"])
         statements = [
             doing.attest(records.KIND, filed, predicate, producer=records.PRODUCER),
             doing.attest(scan.KIND, subject, scanned, producer=scan.PRODUCER),
-            doing.attest(_LICENCES, subject, judged, producer=_JUDGED_BY),
+            doing.attest(judging.KIND, subject, judged, producer=judging.PRODUCER),
         ]
         held = [h for h in intakes(doing.view, self.project) if h.digest == digest]
         status = held[-1].status if held else "quarantined"
@@ -135,7 +135,7 @@ class Intake(Action, frozen=True, kw_only=True):
     def _licence(self, quarantine: Quarantine, fetched: fetching.Fetched) -> str:
         """What the files or their source declare; else what whoever takes it in says."""
         declared = licences.declared(quarantine.folder, fetched.licence)
-        return declared or licences.spelt(self.licence)
+        return declared or licences.shown(self.licence)
 
 
 class ReleaseIntake(Action, frozen=True, kw_only=True):
@@ -322,11 +322,11 @@ def _scan(doing: Doing, folder: Path) -> dict[str, Any]:
     return msgspec.json.decode(outcome.value, type=dict[str, Any])
 
 
-def _judge(component: str, licence: str) -> dict[str, Any]:
+def _judge(doing: Doing, component: str, licence: str) -> dict[str, Any]:
     """The predicate ``licences/v1`` about the one licence that was declared."""
-    from assay.supply.licences import judge
-
-    return judge({component: licence})
+    named = sources.config_of(doing.layout, doing.project).licences
+    policy = licence_policy.read(doing.layout.base / named) if named else licence_policy.Policy()
+    return judging.judge({component: licence}, policy)
 
 
 def _converted(version: dict[str, Any]) -> dict[str, Any] | None:

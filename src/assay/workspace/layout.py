@@ -59,6 +59,8 @@ class IntakeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Another hub that speaks the API of Hugging Face."""
     trust: str = ""
     """The trust list: whose signatures count."""
+    licences: str = ""
+    """Which licences are allowed; empty for the defaults."""
     most_bytes: int = 20 << 30
     files: int = 10_000
     seconds: int = 3600

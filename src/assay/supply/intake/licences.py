@@ -15,23 +15,8 @@ from assay.errors import AssayError
 _CARD = 1 << 20
 _FIELD = re.compile(r"license(?P<name>_name)?\s*:\s*(?P<value>\S.{0,200})?")
 _ITEM = re.compile(r"-\s+(?P<value>\S.{0,200})")
-_HUB = {
-    "apache-2.0": "Apache-2.0",
-    "mit": "MIT",
-    "bsd-2-clause": "BSD-2-Clause",
-    "bsd-3-clause": "BSD-3-Clause",
-    "cc-by-4.0": "CC-BY-4.0",
-    "cc-by-sa-4.0": "CC-BY-SA-4.0",
-    "cc-by-nc-4.0": "CC-BY-NC-4.0",
-    "cc0-1.0": "CC0-1.0",
-    "gpl-3.0": "GPL-3.0-only",
-    "agpl-3.0": "AGPL-3.0-only",
-    "lgpl-3.0": "LGPL-3.0-only",
-    "mpl-2.0": "MPL-2.0",
-    "unlicense": "Unlicense",
-    "isc": "ISC",
-}
-"""The hub's spelling → that of SPDX, where there is one."""
+_NOTHING = frozenset({"other", "unknown"})
+"""What a card says that says nothing."""
 
 
 def declared(folder: Path, outside: str) -> str:
@@ -41,7 +26,7 @@ def declared(folder: Path, outside: str) -> str:
             found = of_card(stream.read(_CARD).decode("utf-8", "replace"))
     except AssayError:
         found = ""
-    return spelt(found or outside)
+    return shown(found) or shown(outside)
 
 
 def of_card(text: str) -> str:
@@ -81,8 +66,7 @@ def _plain(value: str) -> str:
     return value.strip("'\"")
 
 
-def spelt(text: str) -> str:
-    """A licence as SPDX spells it, if the hub's name for it is known; printable and not long."""
-    shown = "".join(c for c in text if c.isprintable())[:200].strip()
-    parts = [_HUB.get(part.lower(), part) for part in shown.split(" AND ")]
-    return " AND ".join(parts)
+def shown(text: str) -> str:
+    """A licence as it is written down: printable, not long, and empty where it says nothing."""
+    plain = "".join(c for c in text if c.isprintable())[:200].strip()
+    return "" if plain.lower() in _NOTHING else plain

@@ -23,6 +23,8 @@ from assay.supply.intake import wheels
 from assay.supply.intake.fetching import Fetched, Request
 from assay.supply.intake.locators import Locator
 from assay.supply.intake.quarantine import Claim, Quarantine
+from assay.supply.licences import metadata
+from assay.supply.licences.expressions import UNKNOWN
 from assay.types import Digest
 
 _POLL = 0.25
@@ -90,7 +92,8 @@ def _take(wheel: Path, claimed: str, request: Request, into: Quarantine) -> Fetc
         into.add(name, [member.content], size=len(member.content), claims=[claim])
     checked = "given" if request.locator.digest else "the index's" if claimed else "nobody's"
     note = f"{wheel.name}, {digest}, compared with {checked} digest"
-    return Fetched(digest, read.licence, (note,))
+    licence = metadata.expression(read.heads)
+    return Fetched(digest, "" if licence == UNKNOWN else licence, (note,))
 
 
 def _name(path: str, asked: str) -> str:

@@ -47,10 +47,10 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Read(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was asked for, and the licence that the metadata declares."""
+    """What was asked for, and what the metadata says of name, version and licence."""
 
     members: list[Member]
-    licence: str
+    heads: dict[str, list[str]]
     project: str
     version: str
 
@@ -112,7 +112,7 @@ def _read(archive: zipfile.ZipFile, path: str) -> Read:
         if found != recorded[name]:
             raise _damaged(f"{name[:100]!a} is not what its RECORD says")
         members.append(Member(name.removeprefix(below) if name != path else name, content, found))
-    return Read(members, _licence(told), str(told.get("Name", "")), str(told.get("Version", "")))
+    return Read(members, _heads(told), str(told.get("Name", "")), str(told.get("Version", "")))
 
 
 def _document(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -141,26 +141,12 @@ def _record(raw: bytes) -> dict[str, str]:
     return found
 
 
-def _licence(told: email.message.Message[str, str]) -> str:
-    """The declared licence: an SPDX expression if there is one, else what comes closest."""
-    for field in ("License-Expression", "License"):
-        text = str(told.get(field, "")).strip()
-        if text and len(text) <= 200 and "\n" not in text and text.upper() != "UNKNOWN":
-            return text
-    classified = [str(value) for value in told.get_all("Classifier", [])]
-    named = [
-        value.rpartition("::")[2].strip() for value in classified if value.startswith("License ::")
-    ]
-    return _CLASSIFIED.get(named[0], named[0]) if len(named) == 1 else ""
-
-
-_CLASSIFIED = {
-    "MIT License": "MIT",
-    "Apache Software License": "Apache-2.0",
-    "ISC License (ISCL)": "ISC",
-    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
-}
-"""Classifiers that name exactly one licence of SPDX; those of BSD and GNU name several."""
+def _heads(told: email.message.Message[str, str]) -> dict[str, list[str]]:
+    """The headers that declare a licence, in lower case."""
+    found: dict[str, list[str]] = {}
+    for name in ("license-expression", "license", "classifier"):
+        found[name] = [str(value)[:1000] for value in told.get_all(name, [])[:100]]
+    return found
 
 
 def _nothing(path: str, files: dict[str, zipfile.ZipInfo]) -> Usage:
