@@ -7,7 +7,8 @@ What lives here
     `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill), `runs` (of
     pipelines; `run_host` and its neighbours are what a run reaches of the workspace),
     `comparison` (of two versions), `reading` (evidence, checks, bundles), `transparency` (one
-    statement, to be proven beside its artifact).
+    statement, to be proven beside its artifact), `vulnerabilities` (and licences, of what a model
+    needs).
 
 May import
     The workspace and the capabilities below it.
@@ -35,6 +36,7 @@ FAMILIES = (
     "runs",
     "serving",
     "transparency",
+    "vulnerabilities",
 )
 """The modules that define actions."""
 

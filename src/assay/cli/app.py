@@ -23,6 +23,7 @@ from assay.cli import (
     intake,
     keys,
     ledger,
+    licences,
     model,
     people,
     policy,
@@ -34,6 +35,7 @@ from assay.cli import (
     setup,
     suppressions,
     upkeep,
+    vulnerabilities,
     witness,
 )
 from assay.cli import run as runs
@@ -46,7 +48,7 @@ _STOPPED = 130
 _PARTS = (
     *(setup, data, sampling, model, intake, checking, release, serving, evidence),
     *(scan, suppressions, runs, policy, people, projects, keys, upkeep, ci),
-    *(ledger, witness),
+    *(ledger, witness, vulnerabilities, licences),
 )
 
 

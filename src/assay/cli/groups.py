@@ -21,6 +21,8 @@ _ROAD = (
         "verify",
         "scan",
         "suppressions",
+        "vulns",
+        "licences",
         "hold",
         "unhold",
         "kill",

@@ -240,3 +240,8 @@ def from_file(path: Path) -> list[Package]:
             code="advisories.input",
         )
     return found
+
+
+def from_file_confined(payload: bytes) -> bytes:
+    """`from_file` for a path in UTF-8, its answer in JSON: the form for `isolation.run`."""
+    return msgspec.json.encode(from_file(Path(payload.decode())))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
+
+import msgspec
 
 from assay import canonical
 from assay.errors import Usage
-from assay.supply.advisories.inventory import components
-from assay.supply.licences import expressions, models
+from assay.supply.advisories.inventory import components, read_bom, read_text
+from assay.supply.licences import expressions, metadata, models
 from assay.supply.licences.expressions import UNKNOWN
 from assay.supply.licences.metadata import of_component
 from assay.supply.licences.policy import Policy, Verdict
@@ -21,8 +25,8 @@ _SKIPPED = frozenset({"file", "cryptographic-asset", "device", "data-flow"})
 
 def from_bom(bom: Mapping[str, Any]) -> dict[str, str]:
     """Component → what it is under, for all of a CycloneDX document and what it is about."""
-    metadata = bom.get("metadata")
-    subject = cast("dict[str, Any]", metadata).get("component") if isinstance(metadata, dict) else 0
+    about = bom.get("metadata")
+    subject = cast("dict[str, Any]", about).get("component") if isinstance(about, dict) else None
     told = [*components(bom)]
     if isinstance(subject, dict):
         told.insert(0, cast("dict[str, Any]", subject))
@@ -44,6 +48,37 @@ def from_bom(bom: Mapping[str, Any]) -> dict[str, str]:
             code="licences.bom",
         )
     return found
+
+
+def from_file(path: Path) -> dict[str, str]:
+    """Component → what it is under: of a CycloneDX document, or of a folder of libraries."""
+    if path.is_dir():
+        found = {
+            f"{told['Name']}@{told['Version']}": metadata.expression(
+                {
+                    key: told.get_all(key, [])
+                    for key in ("license-expression", "license", "classifier")
+                }
+            )
+            for known in importlib.metadata.distributions(path=[str(path)])
+            if (told := known.metadata)["Name"]
+        }
+        if not found:
+            raise Usage(f"{path} holds no installed library", code="licences.input")
+        return found
+    bom = read_bom(read_text(path))
+    if bom is None:
+        raise Usage(
+            f"{path} does not say what anything is licensed under",
+            remedy="give CycloneDX JSON, or a folder of installed libraries",
+            code="licences.input",
+        )
+    return from_bom(bom)
+
+
+def from_file_confined(payload: bytes) -> bytes:
+    """`from_file` for a path in UTF-8, its answer in JSON: the form for `isolation.run`."""
+    return msgspec.json.encode(from_file(Path(payload.decode())))
 
 
 def _named(component: Mapping[str, Any]) -> str:
