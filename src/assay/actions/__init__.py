@@ -25,6 +25,7 @@ import importlib
 FAMILIES = (
     "administration",
     "assessment",
+    "boms",
     "comparison",
     "datasets",
     "extraction",

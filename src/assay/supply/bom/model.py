@@ -55,7 +55,8 @@ def unknown(why: str) -> Told:
 
 def worst(values: list[Told]) -> Basis:
     """What several values rest on together: the least of them."""
-    return min((told.basis for told in values), key=_ORDER.index, default="unknown")
+    found: list[Basis] = [told.basis for told in values]
+    return min(found, key=_ORDER.index) if found else "unknown"
 
 
 class Licence(Told, frozen=True):

@@ -8,6 +8,7 @@ for here.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -61,14 +62,14 @@ def _validator() -> Any:
         from cyclonedx.validation.json import JsonStrictValidator
 
         # The library's own method parses text; what is checked here is parsed already.
-        made: Any = JsonStrictValidator(SchemaVersion.V1_7)._validator  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]  # noqa: SLF001
+        made: Any = JsonStrictValidator(SchemaVersion.V1_7)._validator  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]
     except ImportError as error:
         raise Unavailable(
             "the schema of CycloneDX is not installed, so nothing can be checked against it",
             remedy="pip install 'assay[supply]'",
             code="bom.extra",
         ) from error
-    return cast("Any", made)
+    return made
 
 
 def _check_references(document: Mapping[str, Any]) -> None:
@@ -92,11 +93,11 @@ def _check_references(document: Mapping[str, Any]) -> None:
                 remedy="refer to something that is there, or leave it out",
                 code="bom.reference",
             )
-    listed = [str(item.get("ref")) for item in document.get("dependencies", ())]
-    twice = next((ref for ref in listed if listed.count(ref) > 1), None)
-    if twice is not None:
+    listed = Counter(str(item.get("ref")) for item in document.get("dependencies", ()))
+    twice = [ref for ref, times in listed.items() if times > 1]
+    if twice:
         raise Verification(
-            f"$.dependencies: {twice[:80]!r} is listed twice",
+            f"$.dependencies: {twice[0][:80]!r} is listed twice",
             remedy="list what a component depends on once",
             code="bom.reference",
         )
