@@ -48,7 +48,10 @@ class _Connection(http.client.HTTPConnection):
         else:
             raise failed
         if self._tls is not None:
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
+            # An end that the other side did not announce is no end: somebody may have cut it off.
+            self.sock = self._tls.wrap_socket(
+                self.sock, server_hostname=self.host, suppress_ragged_eofs=False
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Client:
         self._left = left
         self._resolver = resolver
         self._context: ssl.SSLContext | None = None
+        self._over = threading.Event()
 
     @contextlib.contextmanager
     def get(
@@ -157,7 +161,9 @@ class Client:
             # A server that sends a byte now and then would hold every single wait short.
             stack.callback(self._watch(connection.sock).cancel)
             connection.request("GET", target, headers=dict(headers))
-            return connection.getresponse()
+            response = connection.getresponse()
+            self._check_time(parts)
+            return response
         except ssl.SSLCertVerificationError as error:
             raise Verification(
                 f"{self._source}: {host} does not prove its name ({error.verify_message})",
@@ -180,11 +186,13 @@ class Client:
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             _ = self._left()
             raise self._broken(parts, type(error).__name__) from None
+        self._check_time(parts)
         if length is not None and held != length:
             raise self._broken(parts, "the answer was cut off")
 
     def _watch(self, connected: socket.socket) -> threading.Timer:
         def cut() -> None:
+            self._over.set()
             # Of the socket itself: TLS would want to say goodbye first.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(connected, socket.SHUT_RDWR)
@@ -193,6 +201,12 @@ class Client:
         timer.daemon = True
         timer.start()
         return timer
+
+    def _check_time(self, parts: SplitResult) -> None:
+        """Raise when the watch ended the connection: what it cut off can look like an end."""
+        _ = self._left()
+        if self._over.is_set():
+            raise self._broken(parts, "the time was over")
 
     def _next(self, url: str, response: http.client.HTTPResponse) -> str:
         """Where a redirect leads; never from an encrypted connection to a plain one."""

@@ -168,11 +168,15 @@ class _Session:
         url = f"{self._base}/v2/{self._locator.name}/blobs/{digest}"
         return _Body(self._client.get(url, authorization=self._authorization))
 
+    def _basic(self, host: str, port: int) -> str:
+        """The header with what people named for a host; empty for nothing."""
+        secret = self._settings.secret(host, port)
+        return f"Basic {base64.b64encode(secret.encode()).decode()}" if secret else ""
+
     def _answer(self, challenge: str) -> str:
         """What to say to a registry that wants to know who asks."""
         kind, _, rest = challenge.partition(" ")
-        secret = self._settings.secret(self._host, self._locator.port)
-        basic = f"Basic {base64.b64encode(secret.encode()).decode()}" if secret else ""
+        basic = self._basic(self._host, self._locator.port)
         if kind.lower() == "basic" and basic:
             return basic
         fields = dict(_CHALLENGE.findall(rest))
@@ -185,13 +189,14 @@ class _Session:
             )
         realm = fields.pop("realm")
         query = {k: v for k, v in fields.items() if k in ("service", "scope")}
-        # Somebody else's token server is told nothing but what is public.
-        there = urlsplit(realm).hostname or ""
-        own = secret and self._settings.secret(there, urlsplit(realm).port or 443) == secret
-        raw = self._client.document(
-            f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}",
-            authorization=basic if own or there == self._host else "",
-        )
+        # A token server is told the secret that people named for it, and never another one's.
+        there = urlsplit(realm)
+        try:
+            basic = self._basic(there.hostname or "", there.port or 443)
+        except ValueError:
+            raise _strange(self._source, "its token server's URL cannot be read") from None
+        joined = f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
+        raw = self._client.document(joined, authorization=basic)
         try:
             told = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
             token = msgspec.json.decode(told.get("token") or told["access_token"], type=str)
