@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from assay.errors import NotFound, Usage
 from assay.isolation.run import run
+from assay.supply.allowed import digest
 from assay.supply.content import scan_content
 from assay.supply.declarations import DECLARATIONS, SCAN
 from assay.supply.findings import Report
@@ -39,6 +40,7 @@ def test_the_predicate_has_exactly_its_fields(scanned: Any) -> None:
         "globals": [],
         "files": 1,
         "bytes": len(pickle.dumps([1])),
+        "allow_list": digest(),
     }
     json.dumps(answer)
 

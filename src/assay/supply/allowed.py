@@ -42,7 +42,11 @@ say), which is why loading stays confined.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import sys
+
+import rfc8785
 
 from assay.supply.findings import Severity, words
 from assay.supply.names import TABLE
@@ -117,6 +121,29 @@ def canonical(module: str, name: str) -> tuple[str, str]:
 def uses(module: str, name: str) -> str | None:
     """The letters of an allowed (canonical) name; None when it is not allowed."""
     return ALLOWED.get((module, name))
+
+
+_NAMES = frozenset(name for _, name in ALLOWED)
+
+
+def is_name(name: str) -> bool:
+    """Whether any library's allowed names include this one."""
+    return name in _NAMES
+
+
+def canonical_bytes() -> bytes:
+    """The lists in one exact form, for digests and signatures."""
+    tables = {
+        "arguments": {call: sorted(names) for call, names in ARGUMENTS.items()},
+        "names": {f"{module} {name}": letters for (module, name), letters in ALLOWED.items()},
+    }
+    return rfc8785.dumps(tables)
+
+
+@functools.cache
+def digest() -> str:
+    """The SHA-256 of `canonical_bytes`: a verdict names the lists that it was made with."""
+    return f"sha256:{hashlib.sha256(canonical_bytes()).hexdigest()}"
 
 
 def judge(module: str, name: str) -> tuple[Severity, str]:

@@ -6,8 +6,9 @@ Sources: ``numpy/lib/format.py`` (NEP 1) and ``joblib/numpy_pickle.py`` (`NumpyA
 from __future__ import annotations
 
 import ast
+import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from assay.supply.findings import Broken
 from assay.supply.stand_ins import Global, Instance
@@ -18,7 +19,27 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x93NUMPY"
 _HEADER_LIMIT = 1 << 20
-_SIMPLE = re.compile(r"[<>|=]?([?bBhHiuIlLqQefdgFDGSUVMmcO])(\d{0,7})(\[[0-9A-Za-z]{1,8}\])?")
+_ALIGNMENT = 16
+"""What joblib aligns its arrays to.  Above 32, the length of a padding could be an opcode."""
+_SUBCLASSES = ("numpy ndarray", "numpy matrix")
+_CODE = re.compile(r"([biufcOSUVmM])(\d{1,9})")
+_WIDTHS = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8, 16),
+           "c": (8, 16, 32), "O": (4, 8), "m": (8,), "M": (8,)}  # fmt: skip
+_SIMPLE = re.compile(r"[<>|=]?([a-zA-Z]\d{1,9}|O)(\[[0-9A-Za-z]{1,8}\])?")
+
+
+def element_size(code: str) -> int | None:
+    """Bytes of an element by its code as numpy writes it (``f8``, ``U5``); None when unknown.
+
+    numpy reads many more codes, with other meanings on other platforms; it writes only these.
+    """
+    parsed = _CODE.fullmatch(code)
+    if parsed is None:
+        return None
+    kind, width = parsed[1], int(parsed[2])
+    if kind in _WIDTHS:
+        return width if width in _WIDTHS[kind] else None
+    return 4 * width if kind == "U" else width
 
 
 def raw_array(walk: Walk, wrapper: Instance) -> int | None:
@@ -30,37 +51,41 @@ def raw_array(walk: Walk, wrapper: Instance) -> int | None:
     def wrong(what: str) -> Broken:
         return Broken("joblib.array", walk.position, what)
 
-    state = wrapper.state
-    if state is None or state.count != len(state.items):
+    items = wrapper.state.items if wrapper.state is not None else None
+    if items is None:
         raise wrong("an array's description cannot be followed")
-    items = state.items
     subclass, shape, dtype = items.get("subclass"), items.get("shape"), items.get("dtype")
-    if not isinstance(subclass, Global) or subclass.module.partition(".")[0] != "numpy":
+    if not isinstance(subclass, Global) or (subclass.full not in _SUBCLASSES):
         raise wrong("an array is of an unknown kind")
     if not isinstance(dtype, Instance) or not dtype.code or items.get("order") not in ("C", "F"):
         raise wrong("an array's element type or order cannot be followed")
-    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
+    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):  # pyright: ignore[reportUnknownVariableType]
         raise wrong("an array's shape cannot be followed")
+    dtype.sealed = True
     if dtype.has_objects:
+        if items.get("allow_mmap", False) is not False:
+            raise wrong("an array of objects would be mapped into memory")
         return None
-    count = dtype.size
-    for dimension in shape:
-        count *= dimension
+    if dtype.size < 1:
+        raise wrong("an array's elements have no size")
+    count = dtype.size * math.prod(cast("tuple[int, ...]", shape))
     if count > walk.end - walk.position:
         raise wrong("an array is longer than the file")
-    alignment = items.get("numpy_array_alignment_bytes")
-    if not isinstance(alignment, int):
+    if "numpy_array_alignment_bytes" not in items:
         # joblib before 1.2: without padding the bytes of the array follow the opcodes directly.
         walk.unpadded = True
         return count
-    if not 1 <= alignment <= 128 or walk.position >= walk.end:
+    alignment = items["numpy_array_alignment_bytes"]
+    if alignment.__class__ is not int or alignment != _ALIGNMENT or walk.position >= walk.end:
         raise wrong("an array's alignment is unusual")
     padding = alignment - (walk.position - walk.base + 1) % alignment
     first = walk.position
     if walk.buffer[first : first + 1 + padding] != bytes([padding]) + b"\xff" * padding:
-        # The length is no opcode: a plain unpickler that comes here ends here.
+        # No opcode is that small: a plain unpickler that comes here ends here.
         raise wrong("an array's padding is not as joblib writes it")
     walk.position = first + 1 + padding
+    if count > walk.end - walk.position:
+        raise wrong("an array is longer than the file")
     return count
 
 
@@ -103,14 +128,12 @@ def _item_size(description: Any, position: int, depth: int = 0) -> int | None:
         raise Broken("npy.header", position, "the element type is nested too deep")
     if isinstance(description, str):
         parsed = _SIMPLE.fullmatch(description)
-        if parsed is None:
-            raise Broken("npy.header", position, "the element type is not known")
-        kind, digits = parsed[1], parsed[2]
-        if kind == "O":
+        if parsed is not None and parsed[1][0] == "O":
             return None
-        widths = {"?": 1, "b": 1, "B": 1, "h": 2, "H": 2, "e": 2, "S": 0, "U": 0, "V": 0, "g": 16}
-        size = int(digits) if digits else widths.get(kind, 4 if kind in "iIf" else 8)
-        return size * 4 if kind == "U" else size
+        size = element_size(parsed[1]) if parsed is not None else None
+        if size is None:
+            raise Broken("npy.header", position, "the element type is not known")
+        return size
     if isinstance(description, tuple) and len(description) == 2:
         size = _item_size(description[0], position, depth + 1)
         shape = description[1] if isinstance(description[1], tuple) else (description[1],)

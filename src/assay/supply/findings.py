@@ -16,6 +16,10 @@ _MOST_TEXT = 300
 INFLATE_BYTES = 2 << 30
 """Bytes that all compressed streams of one scan may inflate to together."""
 MOST_FILES = 100_000
+MOST_BYTES = 1 << 38
+"""Bytes of one file: a sparse file claims any number of them at no cost."""
+MOST_WORK = 20_000_000
+"""Opcodes that all pickles of one file may have together."""
 MOST_DEPTH = 5
 """Archives in archives."""
 
@@ -39,6 +43,8 @@ class Report:
     globals: set[str] = field(default_factory=set[str])
     files: int = 0
     inflated: int = 0
+    work: int = 0
+    """Opcodes followed in the file at hand, which `MOST_WORK` bounds."""
     severities: set[Severity] = field(default_factory=set[Severity])
 
     def add(self, rule: str, severity: Severity, where: str, position: int, what: str) -> None:

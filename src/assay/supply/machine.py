@@ -1,4 +1,9 @@
-"""The bytes of a pickle and the machine that its opcodes drive: stack, marks and memo."""
+"""The bytes of a pickle and the machine that its opcodes drive: stack, marks and memo.
+
+One rule runs through it: `Broken` is raised only where every reader would stop as well.  Where
+readers differ, or go on although no pickler writes such a thing, there is a finding and the walk
+goes on, because what follows may be what the file is for.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +12,34 @@ import mmap
 import re
 from typing import Any, TypeAlias
 
-from assay.supply.findings import Broken, Report
-from assay.supply.stand_ins import OPAQUE
+from assay.supply.findings import MOST_WORK, Broken, Report, Severity
+from assay.supply.stand_ins import BIG, DATA, OPAQUE, Dict, List
 
 Buffer: TypeAlias = bytes | mmap.mmap
 
 _FLOATS = re.compile(rb"(?:G.{8})+", re.DOTALL)
-_RUNNERS = rb"(?:os|posix|nt|sys|subprocess|builtins|__builtin__|pty|socket|runpy|importlib)"
+_INTEGERS = re.compile(rb"(?:J.{4})+", re.DOTALL)
+_RUN = 64
+"""Numbers in a row that are crossed at once, unfollowed: no shape or size is among so many."""
+_RUNNERS = (
+    rb"(?:os|posix|nt|sys|subprocess|builtins|__builtin__|pty|socket|runpy|importlib|shutil|"
+    rb"operator|_operator|functools|pkgutil|ctypes|commands|code|timeit|webbrowser|pip)"
+)
 _CARRIED = (
     re.compile(rb"c" + _RUNNERS + rb"\n[A-Za-z_.]+\n"),
     re.compile(rb"\x8c[\x02-\x0b]" + _RUNNERS + rb"\x94?[\x8cX]"),
 )
 _CARRIED_LIMIT = 1 << 20
 _LONGEST_NAME = 1024
+_LONGEST_LINE = 8 * _LONGEST_NAME
+_WINDOW = 1 << 16
+"""Bytes that are followed between two looks at the bounds."""
+_MOST_STACK = 2_000_000
+_MOST_MEMO = 5_000_000
 NO_FRAME = 1 << 62
+
+_WHOLE = re.compile(rb"-?(?:0|[1-9][0-9]*)")
+_FRACTION = re.compile(rb"-?(?:[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?|inf|nan)")
 
 
 class Machine:
@@ -47,6 +66,23 @@ class Machine:
     def _broken(self, rule: str, what: str) -> Broken:
         return Broken(f"pickle.{rule}", self._opcode_at, what)
 
+    def _find(self, rule: str, what: str, severity: Severity = "suspicious") -> None:
+        self.report.add(rule, severity, self.where, self._opcode_at - self.base, what)
+
+    def _odd(self, rule: str, what: str) -> None:
+        """Readers take this differently, or no pickler writes it."""
+        self._find(f"pickle.{rule}", what, "unscannable")
+
+    def _spend(self, work: int) -> None:
+        """Bounds on time and memory; raises `Broken`."""
+        self.report.work += work
+        if self.report.work > MOST_WORK:
+            raise self._broken(
+                "work", "the pickles of the file have more opcodes than a scan reads"
+            )
+        if len(self._stack) > _MOST_STACK or len(self._memo) > _MOST_MEMO:
+            raise self._broken("work", "the pickle holds more values than a scan follows")
+
     def _take(self, count: int) -> int:
         """Step over `count` bytes; the position of the first."""
         first = self.position
@@ -59,13 +95,20 @@ class Machine:
         first = self._take(width)
         return int.from_bytes(self.buffer[first : first + width], "little", signed=signed)
 
-    def _line(self) -> bytes:
-        newline = self.buffer.find(b"\n", self.position, self.end)
+    def _line_span(self) -> tuple[int, int]:
+        """Where a line lies, without its end."""
+        first = self.position
+        newline = self.buffer.find(b"\n", first, self.end)
         if newline < 0:
             raise self._broken("truncated", "a line has no end")
-        line = self.buffer[self.position : min(newline, self.position + (1 << 16))]
         self.position = newline + 1
-        return line
+        self.report.work += (newline - first) >> 6
+        return first, newline
+
+    def _line(self) -> bytes:
+        """A line; the beginning of one that is longer than any number or name."""
+        first, last = self._line_span()
+        return self.buffer[first : min(last, first + _LONGEST_LINE)]
 
     # What the opcodes do to the stack.
 
@@ -97,41 +140,156 @@ class Machine:
         except UnicodeDecodeError as error:
             raise self._broken("text", "a string is not valid text") from error
 
+    # The quick way.
+
+    def _leaves(self, limit: int) -> None:
+        """Follow the opcodes that only push a plain value or remember it, up to any other.
+
+        Nothing here reports or raises: what is not entirely plain is left to its handler.
+        """
+        buffer, stack, memo = self.buffer, self._stack, self._memo
+        position = first = self.position
+        crossed = 0
+        push = stack.append
+        fence = self._marks[-1] if self._marks else 0
+        last = min(limit, position + _WINDOW) - 9  # No argument of fixed width crosses the limit.
+        while position < last:
+            code = buffer[position]
+            if code == 0x94:  # MEMOIZE
+                if len(stack) <= fence:
+                    break
+                memo[len(memo)] = stack[-1]
+                position += 1
+            elif code == 0x8C:  # SHORT_BINUNICODE
+                after = position + 2 + buffer[position + 1]
+                if after > last:
+                    break
+                try:
+                    push(str(buffer[position + 2 : after], "utf-8"))
+                except UnicodeDecodeError:
+                    break
+                position = after
+            elif code == 0x4B:  # BININT1
+                push(buffer[position + 1])
+                position += 2
+            elif code == 0x68:  # BINGET
+                index = buffer[position + 1]
+                if index not in memo:
+                    break
+                push(memo[index])
+                position += 2
+            elif code == 0x4A:  # BININT
+                if position + 5 * _RUN < last and buffer[position + 5 * (_RUN - 1)] == 0x4A:
+                    run = _INTEGERS.match(buffer, position, last)
+                    count = (run.end() - position) // 5 if run else 0
+                    if count >= _RUN:
+                        stack += [OPAQUE] * count
+                        position += 5 * count
+                        crossed += 5 * count
+                        continue
+                data = buffer[position + 1 : position + 5]
+                push(int.from_bytes(data, "little", signed=True))
+                position += 5
+            elif code == 0x4D:  # BININT2
+                push(buffer[position + 1] | buffer[position + 2] << 8)
+                position += 3
+            elif code == 0x47:  # BINFLOAT
+                if position + 18 < last and buffer[position + 9] == 0x47:
+                    run = _FLOATS.match(buffer, position, last)
+                    count = (run.end() - position) // 9 if run else 1
+                    stack += [OPAQUE] * count
+                    position += 9 * count
+                    crossed += 8 * count
+                    continue
+                push(OPAQUE)
+                position += 9
+            elif code == 0x71:  # BINPUT
+                index = buffer[position + 1]
+                if len(stack) <= fence:
+                    break
+                memo[index] = stack[-1]
+                position += 2
+            elif code == 0x58:  # BINUNICODE
+                after = position + 5 + buffer[position + 1]
+                if after > last or buffer[position + 2 : position + 5] != b"\0\0\0":
+                    break
+                try:
+                    push(str(buffer[position + 5 : after], "utf-8"))
+                except UnicodeDecodeError:
+                    break
+                position = after
+            elif code == 0x28:  # MARK
+                fence = len(stack)
+                self._marks.append(fence)
+                position += 1
+            elif code == 0x7D:  # EMPTY_DICT
+                push(Dict())
+                position += 1
+            elif code == 0x5D:  # EMPTY_LIST
+                push(List())
+                position += 1
+            elif code == 0x6A:  # LONG_BINGET
+                index = int.from_bytes(buffer[position + 1 : position + 5], "little")
+                if index not in memo:
+                    break
+                push(memo[index])
+                position += 5
+            elif code == 0x72:  # LONG_BINPUT
+                index = int.from_bytes(buffer[position + 1 : position + 5], "little")
+                if len(stack) <= fence or index > len(memo) + 1:
+                    break
+                memo[index] = stack[-1]
+                position += 5
+            elif code == 0x4E:
+                push(None)
+                position += 1
+            elif code == 0x88:
+                push(True)
+                position += 1
+            elif code == 0x89:
+                push(False)
+                position += 1
+            else:
+                break
+        self.position = position
+        self.report.work += (position - first - crossed) >> 2
+
     # Opcodes: memo.
 
     def _put(self, index: int) -> None:
+        value = self._top()
         # Picklers number from 0 (Python 2 from 1) without gaps; the C reader allocates by number.
-        if not 0 <= index <= 2 * len(self._memo) + 1024:
-            raise self._broken("memo", "a memo number is far beyond the last")
-        self._memo[index] = self._top()
+        if index > 2 * len(self._memo) + 1024:
+            self._odd("memo", "a memo number is far beyond the last")
+        self._memo[index] = value
 
     def _get(self, index: int) -> None:
         if index not in self._memo:
             raise self._broken("memo", "a memo entry is read that was never written")
         self._push(self._memo[index])
 
+    def _memoize(self) -> None:
+        self._put(len(self._memo))
+
     def _line_index(self) -> int:
         line = self._line()
         if not line.isdigit() or len(line) > 12:
+            self._odd("memo", "a memo number is not written as picklers write it")
+        try:
+            index = int(line.partition(b"\0")[0])
+        except ValueError:
+            index = -1
+        if index < 0:
             raise self._broken("memo", "a memo number is not a number")
-        return int(line)
-
-    def _find(self, rule: str, what: str) -> None:
-        self.report.add(rule, "suspicious", self.where, self._opcode_at - self.base, what)
+        return index
 
     # Opcodes: constants and data.
 
-    def _opaque(self) -> None:
-        self._push(OPAQUE)
+    def _constant(self, value: Any) -> None:
+        self._push(value)
 
     def _float(self) -> None:
         self._take(8)
-        buffer, position = self.buffer, self.position
-        if position < self.end and buffer[position] == 71:
-            run = _FLOATS.match(buffer, position, min(self.end, self._frame_end))
-            if run is not None:
-                self._stack += [OPAQUE] * ((run.end() - position) // 9)
-                self.position = run.end()
         self._push(OPAQUE)
 
     def _int(self, width: int, signed: bool) -> None:
@@ -141,30 +299,42 @@ class Machine:
         count = self._number(width, signed=width == 4)
         first = self._take(count)
         data = self.buffer[first : first + count] if count <= 16 else None
-        self._push(OPAQUE if data is None else int.from_bytes(data, "little", signed=True))
+        self._push(BIG if data is None else int.from_bytes(data, "little", signed=True))
 
-    def _text_number(self) -> None:
+    def _text_int(self) -> None:
         line = self._line()
-        try:
-            self._push(int(line.removesuffix(b"L")) if len(line) < 40 else OPAQUE)
-        except ValueError:
-            self._push(OPAQUE)
+        if line in (b"00", b"01"):
+            self._push(line == b"01")
+        else:
+            self._text_whole(line)
+
+    def _text_long(self) -> None:
+        self._text_whole(self._line().removesuffix(b"L"))
+
+    def _text_whole(self, line: bytes) -> None:
+        # C reads "010" as eight and "0x10", "1_0" and "5\0..." at all; Python differs.
+        plain = _WHOLE.fullmatch(line) is not None
+        if not plain:
+            self._odd("number", "a number is not written as picklers write it")
+        self._push(int(line) if plain and len(line) < 40 else BIG)
 
     def _text_float(self) -> None:
-        self._line()
+        if _FRACTION.fullmatch(self._line()) is None:
+            self._odd("number", "a number is not written as picklers write it")
         self._push(OPAQUE)
 
     def _bytes(self, width: int) -> None:
         count = self._number(width)
         self._carried(self._take(count), count)
-        self._push(OPAQUE)
+        self._push(DATA)
 
     def _carried(self, first: int, count: int) -> None:
         """Notice an attack carried as data, for something else to unpickle."""
-        if 16 <= count <= _CARRIED_LIMIT and any(
-            pattern.search(self.buffer, first, first + count) for pattern in _CARRIED
-        ):
-            self._find("pickle.carried", "carries what looks like another, hostile pickle as data")
+        if 16 <= count <= _CARRIED_LIMIT:
+            self.report.work += count >> 6
+            if any(p.search(self.buffer, first, first + count) for p in _CARRIED):
+                what = "carries what looks like another, hostile pickle as data"
+                self._find("pickle.carried", what)
 
     def _string(self, width: int, encoding: str) -> None:
         count = self._number(width, signed=encoding == "latin-1" and width == 4)
@@ -176,15 +346,22 @@ class Machine:
         self._push(self._decode(self.buffer[first : first + count], encoding))
 
     def _unicode(self) -> None:
-        line = self._line()
-        long = len(line) > 8 * _LONGEST_NAME
-        self._push(OPAQUE if long else self._decode(line, "raw-unicode-escape"))
+        first, last = self._line_span()
+        if last - first > _LONGEST_LINE:
+            self._push(OPAQUE)
+        else:
+            self._push(self._decode(self.buffer[first:last], "raw-unicode-escape"))
 
     def _quoted(self) -> None:
-        line = self._line().rstrip(b" \t\r\n")
-        if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
+        first, last = self._line_span()
+        quotes = self.buffer[first : first + 1] + self.buffer[last - 1 : last]
+        if last - first < 2 or quotes not in (b"''", b'""'):
             raise self._broken("text", "a string is not quoted")
+        if last - first > _LONGEST_LINE:
+            self._push(OPAQUE)
+            return
+        inside = self.buffer[first + 1 : last - 1]
         try:
-            self._push(codecs.escape_decode(line[1:-1])[0].decode("latin-1"))  # pyright: ignore[reportAttributeAccessIssue]
+            self._push(codecs.escape_decode(inside)[0].decode("latin-1"))  # pyright: ignore[reportAttributeAccessIssue]
         except ValueError as error:
             raise self._broken("text", "a string's escapes are damaged") from error

@@ -5,38 +5,46 @@ name each import reaches however it was put together, and *how* each name is use
 called with what, or only mentioned.  It is stricter than the three readers in use (C, Python,
 joblib) wherever they differ, because a place where readers differ is where a payload hides.
 
-Source: ``Lib/pickletools.py`` and ``Lib/pickle.py``, CPython 3.11 to 3.13.
+Source: ``Lib/pickle.py`` and ``Modules/_pickle.c``, CPython 3.11 to 3.14, and joblib 1.6.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from assay.supply import allowed, calls
 from assay.supply.arrays import raw_array
-from assay.supply.findings import Report
+from assay.supply.containers import Containers
+from assay.supply.findings import Broken, Report
 from assay.supply.machine import NO_FRAME, Buffer, Machine
-from assay.supply.stand_ins import (
-    LIST,
-    OPAQUE,
-    SET,
-    Dict,
-    Global,
-    Instance,
-    Torch,
-    mentioned,
-)
+from assay.supply.opcodes import STEPS
+from assay.supply.stand_ins import OPAQUE, Dict, Global, Instance, Torch
 
-_MOST_NESTED = 64
+_MOST_NESTED = 8
+_IDENTIFIER = re.compile(r"[A-Za-z_][\w.]{0,200} [A-Za-z_][\w.]{0,200}", re.ASCII)
+
+Step = tuple[Callable[..., None], tuple[Any, ...]]
 
 
-class Walk(Machine):
+def _bound(kind: type[Machine]) -> list[Step | None]:
+    return [
+        (getattr(kind, STEPS[code][0]), STEPS[code][1:]) if code in STEPS else None
+        for code in range(256)
+    ]
+
+
+class Walk(Containers):
     """One pickle in `buffer`, from `start`; nothing at or beyond `end` is read.
 
     `base` is where the stream begins, from which joblib counts its alignment.  `joblib` crosses the
     raw arrays between the opcodes; `torch` collects the storages that persistent ids name.
     """
+
+    _steps: ClassVar[list[Step | None]] = []
+    _quick: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -60,145 +68,41 @@ class Walk(Machine):
         self.unpadded = False
         self._stopped = False
 
+    def __init_subclass__(cls) -> None:
+        cls._steps = _bound(cls)
+
     def walk(self) -> int:
         """Walk to STOP; the position behind it.  Raises `Broken` where an unpickler would too."""
-        buffer, end = self.buffer, self.end
-        handlers = _HANDLERS
+        buffer, end, steps, report = self.buffer, self.end, self._steps, self.report
+        self._spend(8)
         while not self._stopped:
-            position = self.position
-            if position >= self._frame_end:
-                if position > self._frame_end:
+            if self.position >= self._frame_end:
+                if self.position > self._frame_end:
                     self._misframed("an opcode lies across the end of a frame")
                 self._frame_end = NO_FRAME
+            if self._quick:
+                self._leaves(min(self._frame_end, end))
+                if self.position >= self._frame_end:
+                    continue
+            position = self.position
             if position >= end:
                 raise self._broken("truncated", "the pickle ends without STOP")
             self._opcode_at = position
             self.position = position + 1
-            handler = handlers[buffer[position]]
-            if handler is None:
+            step = steps[buffer[position]]
+            if step is None:
                 raise self._broken("opcode", f"0x{buffer[position]:02x} is no opcode")
-            handler(self)
+            step[0](self, *step[1])
+            report.work += 1
+            if not report.work & 31:
+                self._spend(0)
         if self._frame_end not in (NO_FRAME, self.position):
             self._misframed("the pickle stops before its frame ends")
         return self.position
 
     def _misframed(self, what: str) -> None:
-        # Not the end of the walk: CPython's C reader ignores frames where its Python one does not.
-        position = self._opcode_at - self.base
-        self.report.add("pickle.frame", "unscannable", self.where, position, what)
-
-    def _keep(self, values: Any) -> None:
-        """Values become part of an object: the names among them must be fit to be mentioned."""
-        for value in values:
-            if value.__class__ is Global or value.__class__ is tuple:
-                for found in mentioned(value):
-                    if found.uses is not None and "v" not in found.uses:
-                        self._find("pickle.mention", f"keeps {found} as a value")
-
-    # Opcodes: containers.
-
-    def _mark(self) -> None:
-        self._marks.append(len(self._stack))
-
-    def _new_list(self) -> None:
-        self._push(LIST)
-
-    def _new_dict(self) -> None:
-        self._push(Dict())
-
-    def _new_set(self) -> None:
-        self._push(SET)
-
-    def _tuple(self, count: int) -> None:
-        items = tuple(reversed([self._pop() for _ in range(count)]))
-        self._push(self._flat(items))
-
-    def _marked_tuple(self) -> None:
-        self._push(self._flat(tuple(self._to_mark())))
-
-    def _flat(self, items: tuple[Any, ...]) -> Any:
-        """Tuples are followed where they are arguments or states, never without bound."""
-        nested = any(item.__class__ is tuple for item in items)
-        if len(items) > 4096 or (nested and calls.weight(items) > 256):
-            self._keep(items)
-            return OPAQUE
-        return items
-
-    def _append(self) -> None:
-        value = self._pop()
-        self._extend(self._pop(), [value])
-
-    def _appends(self) -> None:
-        items = self._to_mark()
-        self._extend(self._top(), items)
-        return
-
-    def _extend(self, target: Any, items: list[Any]) -> None:
-        self._keep(items)
-        if target is LIST:
-            return
-        if target.__class__ is Instance and "l" in (target.made_by.uses or ""):
-            return
-        if target.__class__ is not Instance or target.made_by.uses is not None:
-            self._find("pickle.append", "appends to what is not a list")
-
-    def _append_one(self) -> None:
-        value = self._pop()
-        self._extend(self._top(), [value])
-
-    def _setitem(self) -> None:
-        value, key = self._pop(), self._pop()
-        self._set(self._top(), [key, value])
-
-    def _setitems(self) -> None:
-        items = self._to_mark()
-        if len(items) % 2:
-            raise self._broken("stack", "an opcode sets a key without a value")
-        self._set(self._top(), items)
-
-    def _set(self, target: Any, items: list[Any]) -> None:
-        self._keep(items)
-        if target.__class__ is Dict:
-            target.put(items)
-        elif target.__class__ is not Instance or (
-            target.made_by.uses is not None and "d" not in target.made_by.uses
-        ):
-            self._find("pickle.setitem", "sets items of what is not a dict")
-
-    def _additems(self) -> None:
-        items = self._to_mark()
-        self._keep(items)
-        if self._top() is not SET:
-            self._find("pickle.additems", "adds to what is not a set")
-
-    def _marked_list(self) -> None:
-        self._keep(self._to_mark())
-        self._push(LIST)
-
-    def _marked_dict(self) -> None:
-        items = self._to_mark()
-        if len(items) % 2:
-            raise self._broken("stack", "an opcode sets a key without a value")
-        self._keep(items)
-        made = Dict()
-        made.put(items)
-        self._push(made)
-
-    def _marked_frozenset(self) -> None:
-        self._keep(self._to_mark())
-        self._push(OPAQUE)
-
-    def _drop(self) -> None:
-        if self._marks and len(self._stack) == self._marks[-1]:
-            self._marks.pop()
-        else:
-            self._keep([self._pop()])
-
-    def _drop_to_mark(self) -> None:
-        self._keep(self._to_mark())
-
-    def _duplicate(self) -> None:
-        self._push(self._top())
+        # Not the end of the walk: before 3.13.15 the C reader took frames otherwise than Python's.
+        self._odd("frame", what)
 
     # Opcodes: names and calls.
 
@@ -216,17 +120,22 @@ class Walk(Machine):
             self.report.add("pickle.global", severity, self.where, position, why)
         self._push(Global(module, name, uses))
 
+    def _name_line(self) -> Any:
+        first, last = self._line_span()
+        if last - first > 1024:
+            return OPAQUE
+        return self._decode(self.buffer[first:last], "utf-8")
+
     def _global(self) -> None:
-        module = self._decode(self._line(), "utf-8")
-        self._import(module, self._decode(self._line(), "utf-8"))
+        module = self._name_line()
+        self._import(module, self._name_line())
 
     def _stack_global(self) -> None:
         name, module = self._pop(), self._pop()
         self._import(module, name)
 
     def _inst(self) -> None:
-        module = self._decode(self._line(), "utf-8")
-        self._import(module, self._decode(self._line(), "utf-8"))
+        self._global()
         target = self._pop()
         self._keep(self._to_mark())
         self._find("pickle.inst", f"constructs {target} by INST, which no pickler writes any more")
@@ -284,26 +193,39 @@ class Walk(Machine):
         if count is not None:
             self._take(count)
             return
-        if self.depth >= _MOST_NESTED:
-            raise self._broken("nested", "pickles are nested too deep")
-        inner = Walk(
-            self.buffer,
-            self.position,
-            self.end,
-            self.where,
-            self.report,
-            base=self.base,
-            depth=self.depth + 1,
-        )
+        inner = Nested(self.buffer, self.position, self.end, self.where, self.report,
+                       base=self.base, joblib=False)  # fmt: skip
+        inner.outer = self._memo
         self.position = inner.walk()
+
+    def _carried(self, first: int, count: int) -> None:
+        super()._carried(first, count)
+        buffer = self.buffer
+        if count > 8 and buffer[first] == 0x80 and 2 <= buffer[first + 1] <= 5:
+            if self.depth >= _MOST_NESTED:
+                self._odd("nested", "pickles are nested in pickles too deep")
+                return
+            scratch = Report(work=self.report.work)
+            inner = Walk(buffer, first, first + count, "", scratch, depth=self.depth + 1)
+            with contextlib.suppress(Broken):
+                inner.walk()
+            self.report.work = scratch.work
+            if scratch.count and any(map(_IDENTIFIER.fullmatch, scratch.globals)):
+                self._find("pickle.carried", "carries another pickle, which is not clean, as data")
+
+    def _persistent_line(self) -> None:
+        self._persistent(self._line())
+
+    def _persistent_top(self) -> None:
+        self._persistent(self._pop())
 
     def _persistent(self, identity: Any) -> None:
         if self.torch is None:
             raise self._broken("persistent", "names an object outside the file")
-        wrong = self.torch.persistent(identity)
+        value, wrong = self.torch.persistent(identity)
         if wrong is not None:
             self._find("pickle.persistent", wrong)
-        self._push(OPAQUE)
+        self._push(value)
 
     def _extension(self, width: int) -> None:
         self._take(width)
@@ -313,14 +235,28 @@ class Walk(Machine):
     def _out_of_band(self) -> None:
         raise self._broken("buffer", "takes a buffer from outside the file")
 
+    # Opcodes: the memo by the number that follows.
+
+    def _put_line(self) -> None:
+        self._put(self._line_index())
+
+    def _put_number(self, width: int) -> None:
+        self._put(self._number(width))
+
+    def _get_line(self) -> None:
+        self._get(self._line_index())
+
+    def _get_number(self, width: int) -> None:
+        self._get(self._number(width))
+
     # Opcodes: the stream.
 
     def _proto(self) -> None:
-        if self._opcode_at != self.start:
-            raise self._broken("protocol", "a protocol is announced in the middle of the pickle")
         version = self._number(1)
         if version > 5:
             raise self._broken("protocol", f"protocol {version} is not known")
+        if self._opcode_at != self.start:
+            self._odd("protocol", "a protocol is announced in the middle of the pickle")
 
     def _frame(self) -> None:
         inside = self._frame_end != NO_FRAME
@@ -339,37 +275,65 @@ class Walk(Machine):
             raise self._broken("stack", "values are left on the stack at the end")
         self._stopped = True
 
-    @staticmethod
-    def handlers() -> list[Callable[[Walk], None] | None]:
-        plain: dict[str, Callable[[Walk], None]] = {
-            "(": Walk._mark, ".": Walk._stop, "0": Walk._drop, "1": Walk._drop_to_mark,
-            "2": Walk._duplicate, "F": Walk._text_float, "I": Walk._text_number,
-            "L": Walk._text_number, "N": Walk._opaque, "R": Walk._reduce, "S": Walk._quoted,
-            "V": Walk._unicode, "a": Walk._append_one, "b": Walk._build, "c": Walk._global,
-            "d": Walk._marked_dict, "}": Walk._new_dict, "e": Walk._appends, "i": Walk._inst,
-            "l": Walk._marked_list, "]": Walk._new_list, "o": Walk._obj, "s": Walk._setitem,
-            "t": Walk._marked_tuple, "u": Walk._setitems, "G": Walk._float, "\x80": Walk._proto,
-            "\x81": Walk._newobj, "\x88": Walk._opaque, "\x89": Walk._opaque, "\x8f": Walk._new_set,
-            "\x90": Walk._additems, "\x91": Walk._marked_frozenset, "\x92": Walk._newobj_ex,
-            "\x93": Walk._stack_global, "\x95": Walk._frame, "\x97": Walk._out_of_band,
-            "\x98": Walk._out_of_band,
-            "J": lambda w: w._int(4, True), "K": lambda w: w._int(1, False),
-            "M": lambda w: w._int(2, False), "\x8a": lambda w: w._long(1),
-            "\x8b": lambda w: w._long(4), "B": lambda w: w._bytes(4), "C": lambda w: w._bytes(1),
-            "\x8e": lambda w: w._bytes(8), "\x96": lambda w: w._bytes(8),
-            "T": lambda w: w._string(4, "latin-1"), "U": lambda w: w._string(1, "latin-1"),
-            "X": lambda w: w._string(4, "utf-8"), "\x8c": lambda w: w._string(1, "utf-8"),
-            "\x8d": lambda w: w._string(8, "utf-8"), ")": lambda w: w._push(()),
-            "\x85": lambda w: w._tuple(1), "\x86": lambda w: w._tuple(2),
-            "\x87": lambda w: w._tuple(3), "p": lambda w: w._put(w._line_index()),
-            "q": lambda w: w._put(w._number(1)), "r": lambda w: w._put(w._number(4)),
-            "\x94": lambda w: w._put(len(w._memo)), "g": lambda w: w._get(w._line_index()),
-            "h": lambda w: w._get(w._number(1)), "j": lambda w: w._get(w._number(4)),
-            "P": lambda w: w._persistent(w._line()), "Q": lambda w: w._persistent(w._pop()),
-            "\x82": lambda w: w._extension(1), "\x83": lambda w: w._extension(2),
-            "\x84": lambda w: w._extension(4),
-        }  # fmt: skip
-        return [plain.get(chr(code)) for code in range(256)]
+
+class Nested(Walk):
+    """The pickle of an array of objects in a joblib file.
+
+    joblib reads it with a memo of its own.  A plain unpickler, which knows nothing of that, reads
+    on with the memo that it has: a name fetched from the memo is another name then.  So what is
+    fetched is kept twice, and must not become a name that is not allowed either way.
+    """
+
+    _quick = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.outer: dict[int, Any] = {}
+        self._fetched: dict[int, tuple[Any, Any]] = {}
+        self._numbered: bool | None = None
+        self._behind_get = -1
+
+    def _put(self, index: int) -> None:
+        self._remember(True)
+        super()._put(index)
+
+    def _memoize(self) -> None:
+        self._remember(False)
+        super()._put(len(self._memo))
+
+    def _remember(self, numbered: bool) -> None:
+        if numbered is not (self._numbered if self._numbered is not None else numbered):
+            self._odd("memo", "numbers some memo entries and not others")
+        self._numbered = numbered
+        value = self._stack[-1] if self._stack else None
+        own, _ = self._fetched.get(len(self._stack) - 1, (None, None))
+        if self._opcode_at == self._behind_get or (own is value is not None and len(own) > 1):
+            self._odd("memo", "remembers what it fetched from the memo")
+
+    def _get(self, index: int) -> None:
+        super()._get(index)
+        self._behind_get = self.position
+        own = other = self._memo[index]
+        if not self._numbered:
+            other = self.outer.get(index, self._memo.get(index - len(self.outer)))
+        if own.__class__ is str:
+            self._fetched[len(self._stack) - 1] = (own, other)
+
+    def _duplicate(self) -> None:
+        self._odd("memo", "duplicates a value")
+        super()._duplicate()
+
+    def _stack_global(self) -> None:
+        others: list[Any] = []
+        for place in (len(self._stack) - 2, len(self._stack) - 1):
+            value = self._stack[place] if 0 <= place < len(self._stack) else None
+            fetched, other = self._fetched.get(place, (None, None))
+            others.append(other if fetched is value else value)
+        super()._stack_global()
+        module, name = others
+        if isinstance(module, str) and isinstance(name, str) and not allowed.is_name(name):
+            severity, why = allowed.judge(module, name)
+            self._find("pickle.global", f"read by a plain unpickler, {why}", severity)
 
 
-_HANDLERS = Walk.handlers()
+Walk._steps = _bound(Walk)  # pyright: ignore[reportPrivateUsage]

@@ -19,9 +19,10 @@ from typing import Any
 import msgspec
 
 from assay import files
-from assay.errors import Usage
+from assay.errors import NotFound, Usage
+from assay.supply import allowed
 from assay.supply.content import scan_content
-from assay.supply.findings import MOST_FILES, Report
+from assay.supply.findings import MOST_BYTES, MOST_FILES, Broken, Report
 
 KIND = "scan"
 PRODUCER = "assay.supply.scan/2"
@@ -50,6 +51,7 @@ def scan(path: Path, *, progress: Progress | None = None) -> dict[str, Any]:
         "globals": sorted(report.globals),
         "files": report.files,
         "bytes": size,
+        "allow_list": allowed.digest(),
     }
 
 
@@ -64,14 +66,37 @@ def _scan_file(
     if progress is not None:
         progress(where or path.name)
     report.files += 1
+    report.work = 0
     with files.open_input(path, what="model") as stream:
         size = os.fstat(stream.fileno()).st_size
         if not size:
             if not where:
                 report.add("empty", "unscannable", where, 0, "the file is empty")
             return "empty", 0
-        with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as content:
-            return scan_content(content, 0, size, where, path.name, report), size
+        if size > MOST_BYTES:
+            what = f"the file claims {size} bytes, more than the {MOST_BYTES} that a scan reads"
+            report.add("file.size", "unscannable", where, 0, what)
+            return "unknown", size
+        try:
+            with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as content:
+                return scan_content(content, 0, size, where, path.name, report), size
+        except Broken as error:
+            report.broken(error, where)
+        except (MemoryError, RecursionError, OSError, ValueError, OverflowError) as error:
+            # The last line of defence: what a reader could not bear was not read.
+            what = f"the file cannot be read ({type(error).__name__})"
+            report.add("file.unreadable", "unscannable", where, 0, what)
+        return "unknown", size
+
+
+def _entries(folder: Path, prefix: str, report: Report) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        what = f"the folder cannot be listed: {error.strerror}"
+        report.add("folder.entry", "unscannable", prefix.rstrip("/"), 0, what)
+        return []
 
 
 def _scan_folder(path: Path, report: Report, progress: Progress | None) -> tuple[str, int]:
@@ -80,9 +105,13 @@ def _scan_folder(path: Path, report: Report, progress: Progress | None) -> tuple
     waiting = [(path, "")]
     while waiting:
         folder, prefix = waiting.pop()
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        for entry in _entries(folder, prefix, report):
             where = f"{prefix}{entry.name}"
-            mode = entry.stat(follow_symlinks=False).st_mode
+            try:
+                mode = entry.stat(follow_symlinks=False).st_mode
+            except OSError as error:
+                report.add("folder.entry", "unscannable", where, 0, str(error.strerror))
+                continue
             if report.files >= MOST_FILES:
                 report.add("folder.files", "unscannable", where, 0, "there are too many files")
                 return "folder", total
@@ -91,7 +120,7 @@ def _scan_folder(path: Path, report: Report, progress: Progress | None) -> tuple
             elif stat.S_ISREG(mode):
                 try:
                     kind, size = _scan_file(Path(entry.path), where, report, progress)
-                except Usage as error:
+                except (NotFound, Usage) as error:
                     report.add("folder.entry", "unscannable", where, 0, error.message)
                     continue
                 kinds.add(kind)

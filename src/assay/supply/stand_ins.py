@@ -1,25 +1,34 @@
-"""Stand-ins for the objects that a pickle would build."""
+"""Stand-ins for the objects that a pickle would build.
+
+None, truth values, whole numbers and short texts stand for themselves: names, sizes and shapes are
+made of them.  Nothing else of the file's content is kept.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
+
+Outcome: TypeAlias = tuple[Any, str | None]
+"""The stand-in for what a call gives, and what is wrong with the call."""
 
 
-class _Named:
-    __slots__ = ("_name",)
+class _Word:
+    __slots__ = ("_word",)
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, word: str) -> None:
+        self._word = word
 
     def __repr__(self) -> str:
-        return self._name
+        return self._word
 
 
-OPAQUE = _Named("a value")
-"""Anything without influence on what is run: None, a truth value, a float, bytes, a long text."""
-LIST = _Named("a list")
-SET = _Named("a set")
+OPAQUE = _Word("a value")
+"""Anything without influence on what is run: a float, a long text, a frozenset."""
+DATA = _Word("bytes")
+BIG = _Word("a long number")
+"""A number that is not followed, never to be taken for a small one."""
+SET = _Word("a set")
 
 
 class Global:
@@ -32,14 +41,28 @@ class Global:
         self.name = name
         self.uses = uses
 
+    @property
+    def full(self) -> str:
+        """Module and name, as the tables of arguments write them."""
+        return f"{self.module} {self.name}"
+
     def __repr__(self) -> str:
         return f"{self.module}.{self.name}"
+
+
+class Named(tuple[Any, ...]):
+    """A tuple in which a `Global` is: plain tuples hold none, so that most need no second look."""
+
+    __slots__ = ()
 
 
 class Instance:
     """What constructing or calling a name gave."""
 
-    __slots__ = ("built", "code", "has_objects", "made_by", "size", "state")
+    __slots__ = (
+        *("built", "code", "filled", "has_objects", "made_by", "sealed", "size", "size_of"),
+        "state",
+    )
 
     def __init__(self, made_by: Global) -> None:
         self.made_by = made_by
@@ -49,6 +72,12 @@ class Instance:
         """Of a numpy dtype: its kind and size, for example ``f8``."""
         self.size = -1
         self.has_objects = False
+        self.sealed = False
+        """Of a numpy dtype: something was made with it, so that it must not change any more."""
+        self.filled = False
+        """Of a container: something was put into it."""
+        self.size_of: tuple[int, ...] = ()
+        """Of a ``torch.Size``: its numbers."""
 
     @property
     def is_joblib_array(self) -> bool:
@@ -58,31 +87,89 @@ class Instance:
         return f"an instance of {self.made_by}"
 
 
-class Dict:
-    """A dict: its first string keys are kept, because a joblib array is described by one."""
+class List:
+    """A list: how long it is matters, because numpy fills arrays of objects from lists."""
 
-    __slots__ = ("count", "items", "overrides")
+    __slots__ = ("count",)
+
+    def __init__(self, count: int = 0) -> None:
+        self.count = count
+
+    def __repr__(self) -> str:
+        return "a list"
+
+
+class Dict:
+    """A dict: what it holds is kept while it is small, because small ones describe things."""
+
+    __slots__ = ("_chunks", "_special", "count", "sealed")
 
     KEPT = 64
 
     def __init__(self) -> None:
-        self.items: dict[str, Any] = {}
         self.count = 0
-        self.overrides = ""
-        """A key that would replace one of Python's own methods."""
+        self.sealed = False
+        """Part of a numpy dtype, which must not change any more."""
+        self._chunks: list[list[Any]] | None = None
+        self._special = ""
 
     def put(self, items: list[Any]) -> None:
-        self.count += len(items) // 2
-        for index in range(0, len(items), 2):
-            key = items[index]
-            if key.__class__ is str:
-                if key.startswith("__") and key.endswith("__"):
-                    self.overrides = key
-                if len(self.items) < self.KEPT or key in self.items:
-                    self.items[key] = items[index + 1]
+        """Keys and values in turn."""
+        self.count += len(items) >> 1
+        if self.count > self.KEPT:
+            for chunk in self._chunks or ():
+                self._special = self._special or special_key(chunk)
+            self._chunks = None
+            self._special = self._special or special_key(items)
+        elif self._chunks is None:
+            self._chunks = [items]
+        else:
+            self._chunks.append(items)
+
+    @property
+    def items(self) -> dict[str, Any] | None:
+        """The content by its keys; None unless the keys are few, different and plain texts."""
+        found: dict[str, Any] = {}
+        for chunk in self._chunks or ():
+            for key, value in zip(chunk[::2], chunk[1::2], strict=True):
+                if key.__class__ is not str:
+                    return None
+                found[key] = value
+        return found if len(found) == self.count else None
+
+    @property
+    def overrides(self) -> str:
+        """A key that would replace one of Python's own methods, or that cannot be told."""
+        for chunk in self._chunks or ():
+            if found := special_key(chunk):
+                return found
+        return self._special
 
     def __repr__(self) -> str:
         return "a dict"
+
+
+def special_key(items: list[Any]) -> str:
+    """The first key like ``__setstate__``, or computed, so that it may turn out to be one."""
+    for key in items[::2]:
+        if key.__class__ is str:
+            if key[:2] == "__" and key[-2:] == "__":
+                return key
+        elif key.__class__ is Instance and key.made_by.name == "scalar":
+            return "a computed key"
+    return ""
+
+
+class Storage:
+    """A storage of PyTorch: what tensors are views of."""
+
+    __slots__ = ("elements",)
+
+    def __init__(self, elements: int) -> None:
+        self.elements = elements
+
+    def __repr__(self) -> str:
+        return "a storage"
 
 
 class Torch:
@@ -93,29 +180,33 @@ class Torch:
         self.storages: dict[str, int] = {}
         self.elements: dict[str, int] = {}
 
-    def persistent(self, identity: Any) -> str | None:
-        """Note one persistent id; what is wrong with it."""
-        match identity:
-            case ("storage", Global(module="torch", name=name), str(key), str(), int(count)):
-                pass
-            case ("storage", Global(module="torch", name=name), str(key), str(), int(count), _):
-                pass
-            case _:
-                return "names a persistent object that is not a PyTorch storage"
+    def persistent(self, identity: Any) -> tuple[Any, str | None]:
+        """The storage that one persistent id names, and what is wrong with the id."""
+        module, name, key, count = "", "", "", -1
+        if isinstance(identity, tuple):
+            match tuple(identity):
+                case ("storage", Global() as kind, str(key), str(), int(count)):
+                    module, name = kind.module, kind.name
+                case ("storage", Global() as kind, str(key), str(), int(count), None):
+                    module, name = kind.module, kind.name
+                case _:
+                    pass
+        if module not in ("torch", "torch.storage"):
+            return OPAQUE, "names a persistent object that is not a PyTorch storage"
         width = self._element_bytes.get(name)
         if width is None or not 0 <= count < 1 << 48:
-            return f"names a storage of the unknown kind torch.{name}"
+            return OPAQUE, f"names a storage of the unknown kind {module}.{name}"
         size = count * width
         if self.storages.setdefault(key, size) != size:
-            return f"gives the storage {key!r} two sizes"
+            return OPAQUE, f"gives the storage {key!r} two sizes"
         self.elements[key] = width
-        return None
+        return Storage(count), None
 
 
 def mentioned(value: Any) -> Iterator[Global]:
     """The names in a value, through its tuples."""
     if value.__class__ is Global:
         yield value
-    elif value.__class__ is tuple:
+    elif value.__class__ is Named:
         for item in value:
             yield from mentioned(item)

@@ -1,0 +1,113 @@
+"""What PyTorch's constructors may be given: views that lie inside the storage they are of.
+
+Source: ``torch/_utils.py`` and ``torch/nn/parameter.py``, torch 2.14.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from assay.supply.stand_ins import Dict, Global, Instance, Outcome, Storage
+
+_HOOKS = "collections OrderedDict"
+_MOST = 1 << 48
+
+
+def _numbers(value: Any) -> tuple[int, ...] | None:
+    """A shape or the steps of a view, however many dimensions it has."""
+    if isinstance(value, Instance) and value.made_by.full == "torch Size":
+        value = value.size_of
+    if not isinstance(value, tuple):
+        return None
+    parts = cast("tuple[Any, ...]", value)
+    fit = all(isinstance(n, int) and 0 <= n < _MOST for n in parts)
+    return parts if fit and len(parts) <= 64 else None
+
+
+def _no_hooks(value: Any) -> bool:
+    """Whether hooks are those of a saved tensor: none."""
+    if value is None:
+        return True
+    return isinstance(value, Instance) and value.made_by.full == _HOOKS and not value.filled
+
+
+def _inside(storage: Any, offset: Any, size: Any, steps: Any) -> str | None:
+    if storage.__class__ is not Storage:
+        return "makes a tensor from something other than a storage"
+    shape, strides = _numbers(size), _numbers(steps)
+    if shape is None or strides is None or len(shape) != len(strides):
+        return "makes a tensor of a shape that cannot be followed"
+    if not isinstance(offset, int) or not 0 <= offset < _MOST:
+        return "makes a tensor of a shape that cannot be followed"
+    if 0 in shape:
+        return None
+    last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    return None if last < storage.elements else "makes a tensor that lies outside its storage"
+
+
+def _tensor(function: Global, arguments: tuple[Any, ...]) -> Outcome:
+    """``_rebuild_tensor``, ``_v2`` and ``_v3``: storage, place, shape, steps, gradient, hooks."""
+    made = Instance(function)
+    rest = arguments[4:]
+    if function.name == "_rebuild_tensor":
+        fit = not rest
+    elif function.name == "_rebuild_tensor_v3":
+        fit = len(rest) in (3, 4) and isinstance(rest[2], Global) and rest[2].module == "torch"
+        rest = (*rest[:2], *rest[3:])
+    else:
+        fit = len(rest) in (2, 3)
+    if fit and rest:
+        fit = isinstance(rest[0], bool) and _no_hooks(rest[1])
+        fit = fit and all(extra.__class__ is Dict and not extra.overrides for extra in rest[2:])
+    if not fit:
+        return made, f"gives {function} unusual arguments"
+    return made, _inside(*arguments[:4])
+
+
+def _parameter(function: Global, arguments: tuple[Any, ...]) -> Outcome:
+    made = Instance(function)
+    match arguments:
+        case (Instance() as data, bool(), hooks) if _no_hooks(hooks) and (
+            data.made_by.module == "torch._utils"
+        ):
+            return made, None
+        case _:
+            return made, f"gives {function} unusual arguments"
+
+
+def _meta(function: Global, arguments: tuple[Any, ...]) -> Outcome:
+    made = Instance(function)
+    match arguments:
+        case (Global(module="torch"), size, steps, bool()) if (
+            _numbers(size) is not None and _numbers(steps) is not None
+        ):
+            return made, None
+        case _:
+            return made, f"gives {function} unusual arguments"
+
+
+def _size(function: Global, arguments: tuple[Any, ...]) -> Outcome:
+    made = Instance(function)
+    if len(arguments) == 1 and (shape := _numbers(arguments[0])) is not None:
+        made.size_of = shape
+        return made, None
+    return made, f"gives {function} something other than a shape"
+
+
+def _device(function: Global, arguments: tuple[Any, ...]) -> Outcome:
+    match arguments:
+        case (str(),) | (str(), int()):
+            return Instance(function), None
+        case _:
+            return Instance(function), f"gives {function} unusual arguments"
+
+
+CALLS: dict[str, Any] = {
+    "torch Size": _size,
+    "torch device": _device,
+    "torch._utils _rebuild_tensor": _tensor,
+    "torch._utils _rebuild_tensor_v2": _tensor,
+    "torch._utils _rebuild_tensor_v3": _tensor,
+    "torch._utils _rebuild_parameter": _parameter,
+    "torch._utils _rebuild_meta_tensor_no_storage": _meta,
+}
