@@ -263,6 +263,14 @@ def merge(note: bytes, lines: bytes, keys: Sequence[VerifierKey]) -> bytes:
     return held.text + b"\n" + b"".join(_line(name, blob) for (name, _), blob in parts.items())
 
 
+def only(note: Note, log: VerifierKey) -> bytes:
+    """A checkpoint with the log's own signatures alone: the note's, and the timed one."""
+    timed = VerifierKey(log.name, COSIGNATURE, log.public)
+    wanted = {(key.name, key.id) for key in (log, timed)}
+    lines = [_line(name, blob) for name, blob in note.signatures if (name, blob[:4]) in wanted]
+    return note.text + b"\n" + b"".join(lines)
+
+
 def as_json(found: Sequence[Cosignature]) -> list[Mapping[str, str]]:
     """What a report says of cosignatures."""
     return [{"witness": c.witness, "time": c.time} for c in found]

@@ -21,7 +21,7 @@ from assay import canonical
 from assay.clock import timestamp
 from assay.errors import AssayError, Corrupt, Usage, Verification
 from assay.evidence import merkle
-from assay.evidence.cosignatures import Note, VerifierKey, check_log, read_note
+from assay.evidence.cosignatures import Note, VerifierKey, check_log, only, read_note
 from assay.evidence.merkle import HashAt
 
 FORMAT = "assay/misbehaviour/v1"
@@ -103,8 +103,8 @@ def _made(
         FORMAT,
         kind,
         str(log),
-        first.decode(),
-        second.decode(),
+        only(read_note(first), log).decode(),
+        only(read_note(second), log).decode(),
         tuple(canonical.b64(node) for node in path),
     )
     data = canonical.encode(made)
@@ -138,7 +138,10 @@ def verify(data: bytes, log: VerifierKey | None = None) -> Proven:
             remedy="compare the verifier key with the log's owner",
             code="misbehaviour.log",
         )
-    notes = [read_note(made.first.encode()), read_note(made.second.encode())]
+    signed = [text.encode() for text in (made.first, made.second)]
+    notes = [read_note(note) for note in signed]
+    if [only(note, named) for note in notes] != signed:
+        raise Corrupt("misbehaviour: signatures of others than the log", code="misbehaviour")
     times = [check_log(note, named) for note in notes]
     sizes = (notes[0].size, notes[1].size)
     if made.kind == "rollback":

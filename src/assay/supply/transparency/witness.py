@@ -26,6 +26,7 @@ from assay.evidence.cosignatures import (
     Note,
     VerifierKey,
     cosign,
+    only,
     read_note,
     signed_by,
 )
@@ -191,7 +192,7 @@ class Witness:
             return _said(422, error.message)
         last = datetime.fromtimestamp(seen.time, timezone.utc) if seen is not None else None
         at = not_before(self._clock.now(), last)
-        kept = _only(note, signed)
+        kept = only(note, signed[0]).decode()
         now = Seen(note.size, canonical.b64(note.root), int(at.timestamp()), kept)
         state = msgspec.structs.replace(self._state, logs={**self._state.logs, note.origin: now})
         # On disk before anything is signed: what was signed and forgotten would be signed again,
@@ -206,17 +207,6 @@ def _request(body: bytes) -> tuple[int, list[bytes], Note]:
     """The old size, the proof and the checkpoint of a request; raises `Corrupt`."""
     old, proof, note = witnessed.decode(body)
     return old, proof, read_note(note)
-
-
-def _only(note: Note, keys: Sequence[VerifierKey]) -> str:
-    """A checkpoint with the signatures of these keys alone."""
-    wanted = {(key.name, key.id) for key in keys}
-    lines = [
-        f"— {name} {canonical.b64(blob)}\n"
-        for name, blob in note.signatures
-        if (name, blob[:4]) in wanted
-    ]
-    return note.text.decode() + "\n" + "".join(lines)
 
 
 def _said(status: int, text: str) -> Answer:
