@@ -24,6 +24,15 @@ from .running import CHAIN, Killed, Place, Ran
 STEPS = ("one", "two", "three", "four")
 
 
+@pytest.fixture(autouse=True)
+def _recorded_at_once(  # pyright: ignore[reportUnusedFunction]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else what is finished waits for a moment, and a kill takes it."""
+    monkeypatch.setattr(runner, "_LOOKING", 0)
+    monkeypatch.setattr(runner, "_RECORDING", 0)
+
+
 def _killed(place: Place, at: str, **options: Any) -> None:
     """Run in a process that gets SIGKILL as soon as the run says `at`."""
     place.ws.close()
@@ -44,10 +53,7 @@ def _killed(place: Place, at: str, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_run_that_was_killed_goes_on_from_what_it_had_done(
-    place: Place, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    monkeypatch.setattr(runner, "_LOOKING", 0)  # Else what is finished waits for a moment.
+def test_a_run_that_was_killed_goes_on_from_what_it_had_done(place: Place, number: int) -> None:
     place.code(CHAIN.format(options=""))
     _killed(place, f"{STEPS[number]}: running")
     assert place.left() != []

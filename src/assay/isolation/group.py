@@ -21,7 +21,7 @@ from assay.errors import Unavailable
 from assay.isolation.limits import Limits
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_DEAD = ("Z", "X", "x")
+_DEAD = (b"Z", b"X", b"x")
 _WRAPPERS = 2  # Bubblewrap's own.
 
 
@@ -40,11 +40,13 @@ def members(leader: int) -> list[Member]:
         if not name.isdigit():
             continue
         try:
-            text = Path(f"/proc/{name}/stat").read_text(errors="replace")
+            # Of every process of the machine, after every step: as plainly as can be.
+            with open(f"/proc/{name}/stat", "rb", buffering=0) as stream:  # noqa: PTH123
+                told = stream.read()
         except OSError:  # It has ended meanwhile.
             continue
         # proc_pid_stat(5): the name in parentheses may itself contain any character.
-        state, _, group, *rest = text.rpartition(")")[2].split()
+        state, _, group, *rest = told.rpartition(b")")[2].split()
         if int(group) == leader:
             # utime, stime, cutime, cstime are fields 14 to 17; `rest` begins with field 6.
             used = sum(map(int, rest[8:12])) / _TICKS

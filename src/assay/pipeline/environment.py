@@ -36,8 +36,9 @@ __all__ = ["Environment", "Memo", "State", "environment", "library_folders"]
 
 State = Literal["locked", "verified", "altered"]
 
-# What assay itself loads inside a confined process, besides what a step's values ask for.
-_OWN_LIBRARIES = ("msgspec", "rfc8785", "uuid6")
+# What assay itself loads inside a confined process, besides what a step's values ask for.  The last
+# msgspec takes where it is installed.
+_OWN_LIBRARIES = ("msgspec", "rfc8785", "uuid6", "typing-extensions")
 _SITES = ("site-packages", "dist-packages")
 
 
@@ -154,7 +155,8 @@ def _loose(names: Sequence[str], sites: Sequence[Path]) -> Iterator[tuple[Path, 
 def _plan(imports: Sequence[str], sites: Sequence[Path], memo: Memo, python: str) -> _Plan:
     """The distributions behind `imports` and all that they require."""
     signature, found = installed.listing(sites)
-    asked = hashlib.sha256("\n".join([python, signature, *imports]).encode()).hexdigest()
+    told = "\n".join([python, signature, *_OWN_LIBRARIES, "", *imports])
+    asked = hashlib.sha256(told.encode()).hexdigest()
     key = f"{FORMAT}/plan/{asked}"
     kept = remembered(memo, key, _Plan)
     if kept is None:

@@ -52,6 +52,8 @@ that gives is what is used from then on."""
 FILE_BYTES = 64 << 30
 _POLL = 0.2
 _LOOKING = 19
+_RECORDING = 0.5
+"""Seconds between two groups of results that are made durable: each costs a few milliseconds."""
 _LONGEST_PAUSE = 30.0
 
 
@@ -425,14 +427,15 @@ class Runner:
     def _flush(self, *, last: bool = False) -> None:
         """Record what is finished, if the libraries are still those that its keys name.
 
-        Looking takes a while, so it is done no more than a twentieth of the time; until then what
-        is finished waits.
+        Looking takes a while, so it is done no more than a twentieth of the time and twice a
+        second; until then what is finished waits, and is lost if the driver is killed.
         """
         if not self._made or (time.monotonic() < self._look_again and not last):
             return
         begun = time.monotonic()
         same = self._plan.is_as_it_was()
-        self._look_again = time.monotonic() + _LOOKING * (time.monotonic() - begun)
+        pause = max(_RECORDING, _LOOKING * (time.monotonic() - begun))
+        self._look_again = time.monotonic() + pause
         made, self._made = self._made, []
         if same:
             self._host.record(made)
