@@ -16,6 +16,7 @@ import typer
 
 from assay import __version__
 from assay.cli import (
+    bom,
     checking,
     ci,
     data,
@@ -48,7 +49,7 @@ _STOPPED = 130
 _PARTS = (
     *(setup, data, sampling, model, intake, checking, release, serving, evidence),
     *(scan, suppressions, runs, policy, people, projects, keys, upkeep, ci),
-    *(ledger, witness, vulnerabilities, licences),
+    *(ledger, witness, bom, vulnerabilities, licences),
 )
 
 

@@ -21,6 +21,7 @@ _ROAD = (
         "verify",
         "scan",
         "suppressions",
+        "bom",
         "vulns",
         "licences",
         "hold",
