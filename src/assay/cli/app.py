@@ -34,6 +34,7 @@ from assay.cli import (
     scan,
     serving,
     setup,
+    sign,
     suppressions,
     upkeep,
     vulnerabilities,
@@ -48,7 +49,7 @@ _STOPPED = 130
 """What the option parser also makes of Ctrl-C."""
 _PARTS = (
     *(setup, data, sampling, model, intake, checking, release, serving, evidence),
-    *(scan, suppressions, runs, policy, people, projects, keys, upkeep, ci),
+    *(scan, suppressions, sign, runs, policy, people, projects, keys, upkeep, ci),
     *(ledger, witness, bom, vulnerabilities, licences),
 )
 

@@ -19,6 +19,7 @@ _ROAD = (
         "passport",
         "export",
         "verify",
+        "sign",
         "scan",
         "suppressions",
         "bom",

@@ -11,6 +11,7 @@ import typer
 
 from assay.cli.output import emit, escape, say
 from assay.cli.session import AsJson
+from assay.cli.sign import UseCache
 from assay.errors import NotFound, Usage, Verification
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ def verify(
     what: Annotated[
         Path,
         typer.Argument(
-            help="A bundle, a .tlog-proof, a checkpoint, a ledger's folder, …", metavar="X"
+            help="A bundle, a model, a .tlog-proof, a checkpoint, a ledger's folder, …",
+            metavar="X",
         ),
     ],
     trust_root: Annotated[
@@ -42,6 +44,24 @@ def verify(
     quorum: Annotated[
         int, typer.Option(help="How many of them must have cosigned; default all.", min=0)
     ] = 0,
+    signature: Annotated[
+        Path | None, typer.Option(help="The signature of the model X.", metavar="FILE")
+    ] = None,
+    key: Annotated[
+        list[Path] | None, typer.Option(help="A signer's public key.", metavar="PEM")
+    ] = None,
+    certificate_root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Whoever has a certificate under it may have signed.", metavar="PEM"),
+    ] = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(help="A trust list: whose signatures count.", metavar="LIST"),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse files that a model's signature leaves out.")
+    ] = False,
+    cache: UseCache = None,
     as_json: AsJson = False,
 ) -> None:
     """Recognise what X is and check it, offline; exit status 4 names the part that fails.
@@ -49,13 +69,19 @@ def verify(
     A bundle (assay export) is checked with nothing but the file. A ledger's folder, or a
     workspace, is compared leaf by leaf with its checkpoint. A .tlog-proof, a checkpoint or a proof
     of misbehaviour is checked with the log's verifier key (--vkey); with --witness, others must
-    have seen the same checkpoint.
+    have seen the same checkpoint. A model's folder or file with a signature beside it (*.sig) is
+    checked file by file, for a signer that --key, --certificate-root or --trust names.
 
     Example: assay verify credit-3.assay --trust-root sha256:5f3c…
     """
+    from assay.cli import model_verification
     from assay.cli.ledger_verification import Demand
+    from assay.cli.model_verification import Asked
     from assay.types import check_digest
 
+    asked = Asked.of(signature, key, certificate_root, trust, strict, cache)
+    if model_verification.verify(what, asked, as_json):
+        return
     demand = Demand.of(vkey, witness or (), quorum)
     pinned = check_digest(trust_root) if trust_root else None
     if what.is_dir():
@@ -81,7 +107,8 @@ def _bundle(path: Path, pinned: Any, demand: Demand, as_json: bool) -> None:
     if bundle.FORMAT.encode() not in data:
         raise Usage(
             f"{path} is nothing that can be verified",
-            remedy="give a bundle (assay export), a proof, a ledger's folder or a workspace",
+            remedy="give a model and its signature, a bundle (assay export), a proof, a ledger's "
+            "folder or a workspace",
             code="verify.what",
         )
     report = check(data, now=datetime.now(timezone.utc), pinned=pinned)
