@@ -184,7 +184,7 @@ def test_what_is_no_dump_leaves_nothing_behind(town: Town) -> None:
     for bad in (str(path), str(town.base / "nothing")):
         with pytest.raises((Usage, NotFound)):
             town.do("ada", ImportAdvisories(project=WORKSPACE, path=bad))
-    with pytest.raises(NotFound, match="assay vulns import|no advisories"):
+    with pytest.raises(NotFound, match="no advisories"):
         town.do("una", ReadAdvisories(project="alpha"))
     assert town.statements("advisories") == []
 
@@ -408,5 +408,5 @@ def test_licences_are_judged_by_the_projects_policy(town: Town) -> None:
 
 
 def test_without_a_bill_of_materials_no_licence_is_judged(town: Town) -> None:
-    with pytest.raises(NotFound, match="assay bom write|no bill"):
+    with pytest.raises(NotFound, match="no bill of materials"):
         town.do("eve", LICENCES)
