@@ -20,7 +20,6 @@ from xml.etree import ElementTree
 from assay import __version__
 from assay.ci.escaping import distinct, prose, shown
 from assay.ci.sarif import MOST_RESULTS, SCHEMA
-from assay.isolation.limits import Level
 from assay.supply.batch import Found
 from assay.supply.findings import ORDER
 from assay.supply.rules import explain
@@ -33,7 +32,7 @@ _MOST_ANNOTATIONS = 10
 _LEVELS = {"malicious": "error", "unscannable": "error", "suspicious": "warning"}
 _SECURITY = {"malicious": "9.5", "unscannable": "7.0", "suspicious": "5.0"}
 """``security-severity`` as GitHub reads it: critical, high, medium."""
-VERDICTS = (*ORDER, "clean")
+VERDICTS: tuple[str, ...] = (*ORDER, "clean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Outcome:
 
     judged: Sequence[Judged]
     trusted: Trusted | None
-    level: Level | None
+    level: str | None
     excluded: int = 0
 
     @property
@@ -54,7 +53,7 @@ class Outcome:
     @property
     def counts(self) -> dict[str, int]:
         """Verdict → files."""
-        found = dict.fromkeys(VERDICTS, 0)
+        found: dict[str, int] = dict.fromkeys(VERDICTS, 0)
         for one in self.judged:
             found[one.verdict] += 1
         return found

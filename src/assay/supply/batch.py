@@ -21,7 +21,7 @@ import msgspec
 
 from assay import canonical
 from assay.errors import AssayError, Unavailable
-from assay.isolation.limits import GIB, LEVELS, MIB, Level, Limits
+from assay.isolation.limits import GIB, LEVELS, MIB, Limits
 from assay.isolation.worker import Worker
 from assay.supply.findings import ORDER, Severity, printable
 from assay.supply.targets import Target
@@ -73,7 +73,7 @@ class Batch(msgspec.Struct):
     """All of them, in the order in which they were asked for."""
 
     files: list[Scanned]
-    level: Level | None = None
+    level: str | None = None
     """The weakest confinement of the processes; None where none was needed."""
 
 
@@ -127,7 +127,7 @@ def run(
         Scanned(target.shown, answer or unread("scan.stopped", "was not read"))
         for target, answer in zip(targets, answers, strict=True)
     ]
-    return Batch(files, min(levels, key=LEVELS.index, default=None))
+    return Batch(files, next((level for level in LEVELS if level in levels), None))
 
 
 def _useful(targets: Sequence[Target], waiting: Sequence[int], jobs: int) -> int:
@@ -154,7 +154,7 @@ class _Crew:
         self._done = itertools.count(len(targets) - len(waiting))
         self._turn = threading.Lock()
         self._workers: set[Worker] = set()
-        self._levels: list[Level] = []
+        self._levels: list[str] = []
         self._failed: list[BaseException] = []
         largest = max((targets[number].size for number in waiting), default=0)
         self._limits = Limits(
@@ -163,7 +163,7 @@ class _Crew:
             answer_bytes=_MOST_ANSWER,
         )
 
-    def work(self, count: int) -> list[Level]:
+    def work(self, count: int) -> Sequence[str]:
         """Scan everything; the levels of confinement that were reached."""
         threads = [threading.Thread(target=self._take, daemon=True) for _ in range(count)]
         for thread in threads:
