@@ -108,9 +108,11 @@ def signature_of(
     progress("checking the signature")
     from assay.supply import signing
 
-    known = signing.read_trust(doing.layout.base / trust)
+    known = signing.Trust.load(doing.layout.base / trust)
+    alone = len(quarantine.taken) == 1
+    signed = quarantine.folder / quarantine.taken[0].path if alone else quarantine.folder
     try:
-        verified = signing.verify(quarantine.folder, path, known)
+        verified = signing.verify(signed, path, known, now=doing.clock.now(), strict=True)
     except AssayError as error:
         if error.kind not in ("verification", "usage", "corrupt", "not_found"):
             raise

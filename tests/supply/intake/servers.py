@@ -11,7 +11,7 @@ import hashlib
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,7 +68,7 @@ class Server:
 @contextmanager
 def serving(
     answer: Answering, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
-) -> Iterator[Server]:
+) -> Generator[Server]:
     """A server that answers by `answer`, perhaps over TLS."""
     asked: list[Asked] = []
 
@@ -86,7 +86,7 @@ def serving(
             self.end_headers()
             self.wfile.write(reply.body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *_: object) -> None:  # noqa: A002
             """Silent."""
 
     httpd = ThreadingHTTPServer((host, 0), Handler)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 
 import pytest
@@ -30,7 +30,7 @@ def read(settings: Settings, url: str, **given: str) -> bytes:
 
 
 @contextlib.contextmanager
-def answering(*replies: Reply) -> Iterator[Server]:
+def answering(*replies: Reply) -> Generator[Server]:
     """A server that gives these answers by path ``/0``, ``/1``…"""
     with serving(lambda asked: replies[int(asked.path[1:])]) as server:
         yield server
@@ -41,8 +41,8 @@ def answering(*replies: Reply) -> Iterator[Server]:
 PRIVATE = [
     *("127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254"),
     *(
-        "0.0.0.0",
-        "100.64.0.1",  # noqa: S104
+        "0.0.0.0",  # noqa: S104
+        "100.64.0.1",
         "192.0.0.1",
         "198.18.0.1",
         "224.0.0.1",

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,7 @@ FILES = {"README.md": CARD, "config.json": b"{}", "model.onnx": b"weights" * 100
 
 
 @contextlib.contextmanager
-def hub(**given: object) -> Iterator[tuple[Hub, Server, Server]]:
+def hub(**given: object) -> Generator[tuple[Hub, Server, Server]]:
     """A hub (stand-in), its server, and that of the other host that has the large files."""
     made = Hub(dict(FILES), frozenset({"model.onnx"}), **given)  # pyright: ignore[reportArgumentType]
     with serving(made.objects) as there, serving(made) as here:

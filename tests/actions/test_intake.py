@@ -1,0 +1,527 @@
+"""Models from elsewhere: into quarantine, out of it by policy, and what is on record about both."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from supply.intake.servers import COMMIT, Hub, serving
+from workspace.town import WORKSPACE, Town, at_point, model
+
+from assay import canonical
+from assay.actions.administration import CollectGarbage
+from assay.actions.intake import Intake, RejectIntake, ReleaseIntake
+from assay.actions.intake_records import find, intakes
+from assay.actions.reading import ExportEvidence
+from assay.errors import Conflict, Corrupt, Denied, NotFound, Unavailable, Usage, Verification
+from assay.evidence.signers import MemorySigner
+from assay.evidence.state import kind_of
+from assay.store import trees
+from assay.store.trees import TreeEntry
+from assay.supply.intake import records
+from assay.types import Digest
+from assay.workspace.layout import CONFIG
+
+CARD = "---\nlicense: {}\n---\n# Score\n"
+
+
+class Payload:
+    """What a poisoned file would do to whoever loads it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import os
+
+        return os.system, ("id",)
+
+
+@pytest.fixture
+def folder(town: Town) -> Path:
+    """A model as somebody else hands it over: ONNX and a card."""
+    made = town.base / "theirs"
+    made.mkdir()
+    (made / "README.md").write_text(CARD.format("apache-2.0"))
+    shutil.copy(town.repo / "model.onnx", made / "score.onnx")
+    return made
+
+
+def take(town: Town, locator: object, who: str = "eve", **given: Any) -> dict[str, Any]:
+    return town.do(who, Intake(project="alpha", locator=str(locator), **given))
+
+
+def digest_of(path: Path) -> str:
+    """The digest of a file, or of a folder as a tree."""
+    if path.is_file():
+        return canonical.digest_file(path)
+    entries = [
+        TreeEntry(
+            file.relative_to(path).as_posix(), file.stat().st_size, canonical.digest_file(file)
+        )
+        for file in path.rglob("*")
+        if file.is_file()
+    ]
+    return canonical.digest(trees.encode(entries))
+
+
+def pinned(town: Town, path: Path, **given: Any) -> dict[str, Any]:
+    """Taken in by its digest."""
+    return take(town, path, digest=digest_of(path), **given)
+
+
+def release(digest: str, **given: Any) -> ReleaseIntake:
+    made = {"project": "alpha", "digest": digest, "model": "theirs", "purpose": "scoring"}
+    return ReleaseIntake(**{**made, **given})
+
+
+def settings(town: Town, text: str) -> None:
+    """Append to ``[projects.alpha.intake]``."""
+    path = town.repo / CONFIG
+    path.write_text(f"{path.read_text()}\n[projects.alpha.intake]\n{text}\n")
+    town.reopen()
+
+
+def status(town: Town, digest: str) -> str:
+    town.ws.view.follow()
+    return find(town.ws.view, "alpha", digest).status
+
+
+# -- in -------------------------------------------------------------------------------------------
+
+
+def test_what_was_taken_in_is_sealed_scanned_judged_and_on_record(town: Town, folder: Path) -> None:
+    since = town.size
+    done = take(town, folder)
+    assert done["status"] == "quarantined"
+    assert done["scan"]["clean"]
+    assert done["licence"] == "apache-2.0"
+    assert done["licences"]["denied_count"] == done["licences"]["unknown_count"] == 0
+    assert done["signer"] == "unsigned"
+    assert done["source"]["pinned"] is False
+    assert done["models"] == [{"path": "score.onnx", "format": "onnx"}]
+    assert town.kinds(since) == ["decision", "intake", "scan", "licences", "outcome"]
+    (statement,) = town.statements("intake", since)
+    assert statement.header.producer == records.PRODUCER
+    assert statement.digests == [done["digest"], records.all_of("alpha")]
+    files = {entry.path for entry in town.ws.store.open_tree("alpha/models", done["digest"])}
+    assert files == {"README.md", "score.onnx"}
+    assert not list((town.root / "work").iterdir())
+    assert "alpha/theirs@1" not in town.ws.view.follow().versions
+    town.check()
+
+
+def test_facts_say_pinned_only_once_the_digest_was_asked_for(town: Town, folder: Path) -> None:
+    first = take(town, folder)
+    gates = town.refused("eve", release(first["digest"]))
+    assert gates == ["intake.pinned"]
+    again = take(town, folder, digest=first["digest"])
+    assert again["source"]["pinned"]
+    with pytest.raises(Verification) as caught:
+        take(town, folder, digest=f"sha256:{'0' * 64}")
+    assert caught.value.code == "verification.intake.digest"
+    town.do("eve", release(first["digest"]))
+
+
+def test_a_repository_of_a_hub_is_pinned_by_its_commit(town: Town) -> None:
+    files = {"README.md": CARD.format("mit").encode()}
+    files["model.onnx"] = (town.repo / "model.onnx").read_bytes()
+    stand_in = Hub(files)
+    with serving(stand_in) as server:
+        settings(
+            town,
+            f'hub = "{server.url}"\nhosts = ["{server.place}"]\nplain = ["{server.place}"]',
+        )
+        branch = take(town, "hf:acme/credit@main")
+        assert branch["source"] == {
+            "scheme": "hf",
+            "locator": "hf:acme/credit",
+            "revision": COMMIT,
+            "asked": "main",
+            "pinned": False,
+        }
+        commit = take(town, f"hf:acme/credit@{COMMIT}")
+        assert commit["source"]["pinned"]
+    assert town.do("eve", release(commit["digest"]))["version"] == "1"
+
+
+def test_without_the_setting_a_hub_on_this_machine_is_not_reached(town: Town) -> None:
+    with serving(Hub({})) as server:
+        settings(town, f'hub = "{server.url}"\nplain = ["{server.place}"]')
+        with pytest.raises(Denied) as caught:
+            take(town, "hf:acme/credit")
+        assert caught.value.code == "denied.intake.address"
+        assert server.asked == []
+    assert town.kinds(town.size - 2) == ["decision", "outcome"]
+
+
+def test_a_secret_is_named_and_never_written_down(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(Hub({"m.json": b"{}"}, token="hf_s3cret")) as server:
+        place = server.place
+        text = f'hub = "{server.url}"\nhosts = ["{place}"]\nplain = ["{place}"]\n'
+        settings(town, f'{text}credentials = {{"{place}" = "env:HUB_TOKEN"}}')
+        with pytest.raises(Unavailable) as caught:
+            take(town, "hf:acme/credit")
+        assert "env:HUB_TOKEN" in caught.value.message
+        monkeypatch.setenv("HUB_TOKEN", "hf_s3cret")
+        since = town.size
+        take(town, "hf:acme/credit")
+        for statement in town.statements(since=since):
+            assert b"s3cret" not in statement.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('credentials = {"m.example" = "hf_s3cret"}', "usage.source.credential"),
+        ("most_bytes = 0", "usage.intake.settings"),
+        ("seconds = -1", "usage.intake.settings"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(town: Town, text: str, code: str) -> None:
+    settings(town, text)
+    with pytest.raises(Usage) as caught:
+        take(town, "hf:acme/credit")
+    assert caught.value.code == code
+    assert "s3cret" not in f"{caught.value.as_dict()}"
+
+
+def test_limits_of_the_project_hold(town: Town, folder: Path) -> None:
+    settings(town, "most_bytes = 100")
+    with pytest.raises(Usage) as caught:
+        take(town, folder)
+    assert caught.value.code == "usage.intake.size"
+    assert not list((town.root / "work").iterdir())
+
+
+def test_nothing_is_taken_out_of_the_workspaces_own_folder(town: Town) -> None:
+    for locator, given in (
+        (town.root / "keys" / "workspace.pem", {}),
+        ("hf:acme/credit", {"mirror": str(town.root)}),
+    ):
+        with pytest.raises(Usage) as caught:
+            take(town, locator, **given)
+        assert caught.value.code == "usage.intake.path"
+
+
+@pytest.mark.parametrize("who", ["ann", "oli", "una", "web", "bea"])
+def test_who_may_not_register_models_may_not_take_any_in(
+    town: Town, folder: Path, who: str
+) -> None:
+    assert "role" in town.refused(who, Intake(project="alpha", locator=str(folder)))
+
+
+# -- out ------------------------------------------------------------------------------------------
+
+
+def test_a_released_model_is_a_version_with_its_origin(town: Town, folder: Path) -> None:
+    done = pinned(town, folder)
+    since = town.size
+    out = town.do("eve", release(done["digest"]))
+    assert status(town, done["digest"]) == "released"
+    version = town.ws.view.version("alpha", "theirs", "1")
+    assert version.served == version.artifact == out["artifact"]
+    (released,) = town.statements("intake-release", since)
+    assert set(released.digests) == {done["digest"], out["artifact"]}
+    (origin,) = town.statements("intake", since)
+    assert origin.predicate["source"]["locator"] == str(folder)
+    # The model's own facts say where it came from.
+    facts = town.ws.view.facts("alpha", Digest(out["artifact"])).values
+    assert facts["intake"] == {"pinned": True, "signer": "unsigned"}
+    # The registration names the release as what it was part of.
+    decisions = [s for s in town.statements("decision", since) if s.predicate["allowed"]]
+    asked = {s.predicate["action"]: s for s in decisions}
+    assert asked["registerModel"].predicate["parent"] == asked["releaseIntake"].header.id
+    assert asked["releaseIntake"].predicate["evidence"]
+    town.check()
+
+
+def test_a_data_scientist_takes_in_and_an_engineer_releases(town: Town, folder: Path) -> None:
+    done = take(town, folder, who="sam")
+    done = take(town, folder, who="sam", digest=done["digest"])
+    assert town.refused("sam", release(done["digest"])) == ["role"]
+    town.do("eve", release(done["digest"]))
+
+
+def test_a_poisoned_file_stays_in_quarantine(town: Town, folder: Path) -> None:
+    (folder / "score.onnx").unlink()
+    (folder / "score.pkl").write_bytes(pickle.dumps(Payload()))
+    done = pinned(town, folder)
+    assert done["scan"]["verdict"] == "malicious"
+    assert town.refused("eve", release(done["digest"])) == ["intake.scan"]
+    assert status(town, done["digest"]) == "quarantined"
+    assert not [v for v in town.ws.view.follow().versions.values() if v.name == "theirs"]
+
+
+def test_what_hides_a_payload_beside_a_good_model_stays_in_quarantine(
+    town: Town, folder: Path
+) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(Payload()))
+    (folder / "training_args.bin").write_bytes(packed.getvalue())
+    done = pinned(town, folder)
+    assert "intake.scan" in town.refused("eve", release(done["digest"], file="score.onnx"))
+
+
+@pytest.mark.parametrize("licence", ["", "cc-by-nc-4.0", "agpl-3.0-only", "somebody's own"])
+def test_a_licence_that_is_denied_or_not_known_keeps_it_in(
+    town: Town, folder: Path, licence: str
+) -> None:
+    (folder / "README.md").write_text(CARD.format(licence))
+    done = pinned(town, folder)
+    assert town.refused("eve", release(done["digest"])) == ["intake.licence"]
+
+
+def test_whoever_takes_it_in_says_the_licence_only_where_none_is_declared(
+    town: Town, folder: Path
+) -> None:
+    (folder / "README.md").write_text(CARD.format("cc-by-nc-4.0"))
+    assert take(town, folder, licence="MIT")["licence"] == "cc-by-nc-4.0"
+    (folder / "README.md").write_text("# nothing said\n")
+    done = pinned(town, folder, licence="MIT")
+    assert done["licence"] == "MIT"
+    town.do("eve", release(done["digest"]))
+
+
+def test_a_pickle_is_converted_and_compared_when_it_is_released(town: Town) -> None:
+    done = pinned(town, town.repo / "model.joblib", licence="MIT")
+    out = town.do("eve", release(done["digest"], train="train", test="test", label="y", positive=1))
+    assert out["served"] != out["artifact"]
+    converted = out["origin"]["converted"]
+    assert (converted["from"], converted["to"]) == ("sklearn-joblib", "onnx")
+    assert converted["parity"]["decision_disagreement"] == 0
+    facts = town.ws.view.facts("alpha", Digest(out["served"])).values
+    assert facts["intake"]["pinned"]
+    assert facts["scan"]["clean"]
+
+
+def test_of_several_models_one_is_named(town: Town, folder: Path) -> None:
+    shutil.copy(folder / "score.onnx", folder / "other.onnx")
+    done = pinned(town, folder)
+    with pytest.raises(Usage) as caught:
+        town.do("eve", release(done["digest"]))
+    assert "score.onnx" in caught.value.remedy
+    with pytest.raises(Usage):
+        town.do("eve", release(done["digest"], file="../score.onnx"))
+    assert town.do("eve", release(done["digest"], file="other.onnx"))["file"] == "other.onnx"
+
+
+def test_a_folder_without_a_single_model_is_kept_whole_and_says_so(town: Town) -> None:
+    from safetensors.numpy import save_file
+
+    folder = town.base / "shards"
+    folder.mkdir()
+    import numpy as np
+
+    for part in range(2):
+        save_file({f"w{part}": np.ones(3)}, folder / f"model-{part}.safetensors")
+    done = pinned(town, folder, licence="MIT")
+    out = town.do("eve", release(done["digest"]))
+    assert out["file"] == ""
+    assert out["artifact"] == done["digest"]
+    assert out["served"] is None
+    assert "computation" in out["registered"]["details"]["unservable"]
+    town.check()
+
+
+def test_releasing_again_makes_no_second_version(town: Town, folder: Path) -> None:
+    done = pinned(town, folder)
+    first = town.do("eve", release(done["digest"]))
+    again = town.do("eve", release(done["digest"]))
+    assert (first["version"], again["version"]) == ("1", "1")
+    assert again["registered"]["again"]
+    other = town.do("eve", release(done["digest"], purpose="marketing"))
+    assert other["version"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("reference", "kind"),
+    [("0" * 12, NotFound), ("sha256:zz", Usage), ("12345", Usage), ("", Usage), ("../x", Usage)],
+)
+def test_what_was_never_taken_in_cannot_be_released(
+    town: Town, reference: str, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind):
+        town.do("eve", release(reference))
+
+
+def test_another_project_knows_nothing_of_it(town: Town, folder: Path) -> None:
+    done = pinned(town, folder)
+    with pytest.raises(NotFound):
+        town.do("bea", release(done["digest"], project="beta"))
+    assert intakes(town.ws.view, "beta") == []
+    assert "role" in town.refused("bea", release(done["digest"]))
+
+
+# -- rejected -------------------------------------------------------------------------------------
+
+
+def test_what_was_rejected_stays_in_unless_somebody_says_why(town: Town, folder: Path) -> None:
+    done = pinned(town, folder)
+    with pytest.raises(Usage):
+        town.do("eve", RejectIntake(project="alpha", digest=done["digest"], reason=" "))
+    town.do("eve", RejectIntake(project="alpha", digest=done["digest"][7:19], reason="typosquat"))
+    assert status(town, done["digest"]) == "rejected"
+    assert take(town, folder, digest=done["digest"])["status"] == "rejected"
+    with pytest.raises(Conflict) as caught:
+        town.do("eve", release(done["digest"]))
+    assert "typosquat" in caught.value.message
+    out = town.do("eve", release(done["digest"], despite="it is ours after all"))
+    assert out["despite"] == "it is ours after all"
+    assert status(town, done["digest"]) == "released"
+
+
+def test_a_rejection_while_it_is_being_released_wins(town: Town, folder: Path) -> None:
+    done = pinned(town, folder)
+    other = town.reopen()
+    town.close()
+
+    def reject() -> None:
+        action = RejectIntake(project="alpha", digest=done["digest"], reason="found out")
+        other.perform(town.who("sam"), action)
+
+    with at_point("store.extracted", reject), pytest.raises(Conflict):
+        town.do("eve", release(done["digest"]))
+    assert status(town, done["digest"]) == "rejected"
+    assert town.statements("intake-release") == []
+
+
+def test_garbage_collection_keeps_what_is_in_quarantine_and_drops_what_was_rejected(
+    town: Town, folder: Path
+) -> None:
+    from datetime import timedelta
+
+    kept = take(town, folder)
+    (folder / "README.md").write_text(CARD.format("mit"))
+    dropped = pinned(town, folder)
+    town.do("eve", RejectIntake(project="alpha", digest=dropped["digest"], reason="no"))
+    town.clock.advance(timedelta(days=2))
+    town.do("ada", CollectGarbage(project=WORKSPACE))
+    assert town.ws.store.exists("alpha/models", kept["digest"])
+    assert not town.ws.store.exists("alpha/models", dropped["digest"])
+    with pytest.raises(NotFound):
+        town.do("eve", release(dropped["digest"], despite="too late"))
+
+
+# -- upgrades -------------------------------------------------------------------------------------
+
+
+def test_an_upgrade_says_what_changed_since_what_was_released(town: Town, folder: Path) -> None:
+    first = pinned(town, folder)
+    assert first["previous"] is None
+    town.do("eve", release(first["digest"]))
+    assert take(town, folder)["previous"] is None
+    (folder / "README.md").write_text(CARD.format("mit"))
+    (folder / "hook.pkl").write_bytes(pickle.dumps(Payload()))
+    (folder / "score.onnx").rename(folder / "better.onnx")
+    then = take(town, folder)
+    assert then["previous"] == first["digest"]
+    found = then["differences"]
+    assert found["files"]["added"] == ["better.onnx", "hook.pkl"]
+    assert found["files"]["removed"] == ["score.onnx"]
+    assert [change["path"] for change in found["files"]["changed"]] == ["README.md"]
+    assert found["licence"] == {"from": "apache-2.0", "to": "mit"}
+    assert found["verdict"] == {"from": "clean", "to": "malicious"}
+    assert any("system" in name for name in found["globals"]["added"])
+    assert found["findings"]["added"]
+
+
+# -- who signed it --------------------------------------------------------------------------------
+
+
+def _signed(folder: Path) -> str:
+    """Sign a folder as OpenSSF Model Signing does; the trust list that knows the key."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from assay.supply import signing
+
+    signer = MemorySigner.generate("ecdsa-p256")
+    (folder / "model.sig").write_text(json.dumps(signing.sign(folder, signer)))
+    key: Any = signer._key
+    pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return f'format = "assay/trust-list/v1"\n[[key]]\nname = "acme"\npem = """\n{pem}"""\n'
+
+
+def test_a_signature_counts_under_the_projects_own_trust_list(town: Town, folder: Path) -> None:
+    known = _signed(folder)
+    assert take(town, folder)["signer"] == "untrusted"
+    (town.repo / "trust.toml").write_text(known)
+    settings(town, 'trust = "trust.toml"')
+    done = pinned(town, folder)
+    assert done["signer"] == "trusted"
+    assert done["signature"]["method"] == "key"
+    (folder / "README.md").write_text(CARD.format("mit"))
+    changed = take(town, folder)
+    assert changed["signer"] == "untrusted"
+    assert "README.md" in changed["signature"]["why"]
+
+
+def test_a_stranger_signature_and_an_extra_file_are_untrusted(town: Town, folder: Path) -> None:
+    known = _signed(folder)
+    _signed(folder)  # By another key.
+    (town.repo / "trust.toml").write_text(known)
+    settings(town, 'trust = "trust.toml"')
+    assert take(town, folder)["signer"] == "untrusted"
+    (folder / "model.sig").write_text("{}")
+    assert take(town, folder)["signer"] == "untrusted"
+
+
+# -- another organisation's bundle ----------------------------------------------------------------
+
+
+def _bundle(town: Town) -> tuple[Path, str, Path]:
+    """What another workspace exports about its model, its trust root, and the model itself."""
+    made = town.do("eve", ExportEvidence(project="alpha", model="score", version="1"))
+    path = town.base / "score-1.assay"
+    path.write_bytes(made["bundle"] if isinstance(made, dict) else made)
+    return path, town.ws.layout.config.trust_root, town.repo / "model.onnx"
+
+
+def test_another_workspaces_claims_stay_its_own(town: Town) -> None:
+    """The town takes in, in beta, what alpha exports: its own trust root stands for theirs."""
+    path, root, onnx = _bundle(town)
+    action = Intake(
+        project="beta", locator=str(onnx), bundle=str(path), trust_root=root, licence="MIT"
+    )
+    done = town.do("bea", action)
+    told = done["attributed"]
+    assert told["trust_root"] == root
+    assert told["files"] == ["model.onnx"]
+    assert {"https://assay.dev/evidence/quality/v1"} <= {c["type"] for c in told["claims"]}
+    # None of it is a fact in beta: neither about the tree nor about the file.
+    for digest in (done["digest"], done["files"][0]["digest"]):
+        facts = town.ws.view.facts("beta", Digest(digest)).values
+        assert "quality" not in facts
+
+
+@pytest.mark.parametrize("broken", ["root", "bytes", "other", "alone"])
+def test_a_bundle_that_proves_nothing_here_is_refused(
+    town: Town, folder: Path, broken: str
+) -> None:
+    path, root, onnx = _bundle(town)
+    given = {"bundle": str(path), "trust_root": root}
+    if broken == "root":
+        given["trust_root"] = f"sha256:{'1' * 64}"
+    elif broken == "bytes":
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b'"revoked":false', b'"revoked":true ')[:-9])
+    elif broken == "other":
+        onnx = folder / "README.md"
+    else:
+        del given["trust_root"]
+    with pytest.raises((Verification, Usage, Corrupt)) as caught:
+        take(town, onnx, **given)
+    assert caught.value.exit_status in (2, 4)
+
+
+def test_what_an_intake_says_is_for_the_projects_people(town: Town, folder: Path) -> None:
+    take(town, folder)
+    assert [kind_of(s) for s in town.statements("intake")] == ["intake"]
+    town.do("eve", model(town.repo, "mine"))
+    assert len(intakes(town.ws.view, "alpha")) == 1
