@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from assay.supply.findings import MOST_FILES, Broken, Report
 from assay.supply.machine import Buffer
+from assay.supply.readers.part import leaves_folder
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -27,6 +29,9 @@ _ENCRYPTED = 0x2061
 _DESCRIPTOR = 0x08
 _STORED, _DEFLATED = 0, 8
 _PIECE = 1 << 20
+_MOST_RATIO = 500
+_RATIO_FROM = 256 << 20
+"""Deflate reaches 1030 to one, but only where there is nothing: refused once it could hurt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +62,23 @@ def members(buffer: Buffer, start: int, end: int, where: str, report: Report) ->
     except Broken as error:
         report.broken(error, where, start)
         return _walk(buffer, start, end)
+    _check_room(found, end - start, report, find)
     names: set[str] = set()
     position = start
     for member in sorted(found, key=lambda member: member.header):
         if member.header != position:
             word = "overlap" if member.header < position else "leave a gap"
             find("layout", member.header, f"members {word}")
-        if member.name in names:
+        # Windows, macOS and readers in C see fewer differences than there are.
+        plain = member.name.partition("\0")[0].replace("\\", "/").casefold()
+        if plain in names:
             find("duplicate", member.header, f"two members are named {member.name!r}")
-        names.add(member.name)
+        names.add(plain)
+        if "\0" in member.name or "\ufffd" in member.name:
+            find("name", member.header, f"the name {member.name!r} is not plain text")
         if member.flags & _ENCRYPTED:
             find("encrypted", member.header, f"member {member.name!r} claims to be encrypted")
-        if _unsafe(member.name):
+        if leaves_folder(member.name):
             what = f"member {member.name!r} would be unpacked outside its folder"
             report.add("zip.path", "malicious", where, member.header - start, what)
         position = member.first + member.packed
@@ -124,9 +134,14 @@ def check_stored(buffer: Buffer, member: Member, where: str, report: Report, bas
         report.add("zip.checksum", "unscannable", where, member.first - base, what)
 
 
-def _unsafe(name: str) -> bool:
-    parts = name.replace("\\", "/").split("/")
-    return name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name
+def _check_room(
+    found: list[Member], size: int, report: Report, find: Callable[[str, int, str], None]
+) -> None:
+    """Refuse a bomb by what the members claim together, before anything is inflated."""
+    claimed = sum(member.size for member in found if member.method != _STORED)
+    if claimed > report.room or (claimed > _MOST_RATIO * size and claimed > _RATIO_FROM):
+        first = min(member.header for member in found)
+        find("bomb", first, f"the members claim to become {claimed} bytes")
 
 
 def _descriptor(buffer: Buffer, position: int, member: Member) -> int:
@@ -191,7 +206,8 @@ def _entry(buffer: Buffer, position: int, last: int, start: int) -> tuple[Member
     if behind > last or comment or disk:
         raise wrong("an entry of the directory is cut short or has a comment")
     raw = buffer[text : text + names]
-    sizes = _sizes(buffer[text + names : text + names + extras], [size, packed, offset])
+    extra = buffer[text + names : text + names + extras]
+    sizes = _sizes(extra, [size, packed, offset], raw, position)
     size, packed, offset = sizes
     header = start + offset
     local = buffer[header : header + _LOCAL.size]
@@ -205,24 +221,36 @@ def _entry(buffer: Buffer, position: int, last: int, start: int) -> tuple[Member
     if buffer[name_at : name_at + n] != raw or its_flags != flags or its_method != method:
         raise wrong("a member and its entry in the directory differ")
     if not flags & _DESCRIPTOR:
-        its = _sizes(buffer[name_at + n : first], [its_size, its_packed])
+        its = _sizes(buffer[name_at + n : first], [its_size, its_packed], raw, header)
         if its != [size, packed] or its_crc != crc:
             raise wrong("a member and its entry in the directory differ")
     name = raw.decode("utf-8", "replace")
     return Member(name, flags, method, crc, first, packed, size, header), behind
 
 
-def _sizes(extra: bytes, values: list[int]) -> list[int]:
-    """Sizes and offset, with the 64-bit ones of the extra field where they did not fit."""
+def _sizes(extra: bytes, values: list[int], raw: bytes, at: int) -> list[int]:
+    """Sizes and offset, with the 64-bit ones of the extra field where they did not fit.
+
+    A field that gives the member another name, or two sizes, is where readers part: `Broken`.
+    """
     position = 0
+    wide: list[int] | None = None
     while position + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, position)
-        if kind == 1:
-            held = extra[position + 4 : position + 4 + length]
-            wide = iter(struct.unpack_from(f"<{len(held) // 8}Q", held))
-            return [next(wide, value) if value == 0xFFFFFFFF else value for value in values]
+        held = extra[position + 4 : position + 4 + length]
         position += 4 + length
-    return values
+        if position > len(extra):
+            raise Broken("zip.directory", at, "an extra field is longer than its place")
+        if kind == 1:
+            if wide is not None:
+                raise Broken("zip.directory", at, "a member has its 64-bit sizes twice")
+            wide = list(struct.unpack_from(f"<{len(held) // 8}Q", held))
+        elif kind == 0x7075 and held[5:] != raw:
+            raise Broken("zip.directory", at, "a member has another name in an extra field")
+    if wide is None:
+        return values
+    rest = iter(wide)
+    return [next(rest, value) if value == 0xFFFFFFFF else value for value in values]
 
 
 def _walk(buffer: Buffer, start: int, end: int) -> list[Member]:

@@ -24,16 +24,6 @@ _NODES = words(
 )
 """What skops builds without calling a name with arguments of the file's choosing."""
 
-_TEMPLATE_CALLS = frozenset({"raise_exception", "range", "namespace", "strftime_now", "tojson"})
-_TEMPLATE_METHODS = words(
-    "append endswith get items join keys lower lstrip replace rstrip split startswith strip "
-    "title upper values"
-)
-_TEMPLATE_FILTERS = words(
-    "capitalize count default d dictsort first float indent int items join last length list "
-    "lower lstrip replace reverse round safe sort string strip title tojson trim unique upper"
-)
-
 
 def read_json(data: bytes, position: int = 0) -> Any:
     """Strict JSON; raises `Broken`.  A key given twice could be read two ways."""
@@ -50,72 +40,6 @@ def read_json(data: bytes, position: int = 0) -> Any:
         return json.loads(data, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise Broken("json.damaged", position, "the text is not strict JSON") from error
-
-
-def check_json(value: Any, where: str, report: Report) -> None:
-    """Chat templates and Keras configurations inside a JSON document."""
-    waiting = [value]
-    while waiting:
-        here = waiting.pop()
-        if isinstance(here, list):
-            waiting += here
-        elif isinstance(here, dict):
-            waiting += here.values()
-            template = here.get("chat_template")
-            if isinstance(template, str):
-                check_template(template, where, report)
-            if here.get("class_name") == "Lambda":
-                what = "a Lambda layer, whose configuration is code"
-                report.add("keras.lambda", "malicious", where, 0, what)
-            custom = here.get("auto_map")
-            if custom is not None:
-                what = "auto_map names Python code to load with the model"
-                report.add("json.auto_map", "suspicious", where, 0, what)
-
-
-def check_template(text: str, where: str, report: Report) -> None:
-    """A Jinja template: names, attributes, calls and filters beyond those of chat templates."""
-    from jinja2 import Environment, TemplateError, nodes
-
-    def find(what: str) -> None:
-        report.add("template", "malicious", where, 0, f"the chat template {what}")
-
-    try:
-        environment = Environment(
-            autoescape=True, extensions=["jinja2.ext.loopcontrols", "jinja2.ext.do"]
-        )
-        # HuggingFace's own tag, which only marks a region.
-        plain = re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", text)
-        tree = environment.parse(plain)
-    except (TemplateError, RecursionError, ValueError, OverflowError):
-        report.add("template", "unscannable", where, 0, "the chat template cannot be parsed")
-        return
-    forbidden = (nodes.Import, nodes.FromImport, nodes.Include, nodes.Extends)
-    if any(isinstance(node, forbidden) for node in tree.find_all(nodes.Node)):
-        find("includes another template")
-    macros = {macro.name for macro in tree.find_all(nodes.Macro)}
-    for node in tree.find_all(nodes.Call):
-        match node.node:
-            case nodes.Name(name=name) if name in _TEMPLATE_CALLS | macros:
-                pass
-            case nodes.Getattr(attr=attr) if attr in _TEMPLATE_METHODS:
-                pass
-            case nodes.Name(name=name) | nodes.Getattr(attr=name):
-                find(f"calls {name!r}")
-            case _:
-                find("calls the result of an expression")
-    for node in tree.find_all(nodes.Getattr):
-        if node.attr.startswith("_") or node.attr.startswith(("func_", "gi_", "cr_", "f_")):
-            find(f"reads the attribute {node.attr!r}")
-    for node in tree.find_all(nodes.Filter):
-        if node.name not in _TEMPLATE_FILTERS:
-            find(f"uses the filter {node.name!r}")
-    for node in tree.find_all(nodes.Const):
-        if isinstance(node.value, str) and "__" in node.value:
-            find(f"holds the text {node.value!r}")
-    for node in tree.find_all(nodes.Name):
-        if node.name.startswith("_") or node.name in ("self", "lipsum", "cycler", "joiner"):
-            find(f"reads {node.name!r}")
 
 
 def check_skops(schema: Any, where: str, report: Report) -> None:
