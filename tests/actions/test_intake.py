@@ -35,9 +35,7 @@ class Payload:
     """What a poisoned file would do to whoever loads it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        import os
-
-        return os.system, ("id",)
+        return eval, ("__import__('os').getpid()",)
 
 
 @pytest.fixture
@@ -74,8 +72,8 @@ def pinned(town: Town, path: Path, **given: Any) -> dict[str, Any]:
 
 
 def release(digest: str, **given: Any) -> ReleaseIntake:
-    made = {"project": "alpha", "digest": digest, "model": "theirs", "purpose": "scoring"}
-    return ReleaseIntake(**{**made, **given})
+    made: dict[str, Any] = {"project": "alpha", "model": "theirs", "purpose": "scoring"}
+    return ReleaseIntake(digest=digest, **{**made, **given})
 
 
 def settings(town: Town, text: str) -> None:
@@ -428,7 +426,7 @@ def test_an_upgrade_says_what_changed_since_what_was_released(town: Town, folder
     assert [change["path"] for change in found["files"]["changed"]] == ["README.md"]
     assert found["licence"] == {"from": "apache-2.0", "to": "mit"}
     assert found["verdict"] == {"from": "clean", "to": "malicious"}
-    assert any("system" in name for name in found["globals"]["added"])
+    assert any("eval" in name for name in found["globals"]["added"])
     assert found["findings"]["added"]
 
 
@@ -441,7 +439,7 @@ def _signed(folder: Path) -> str:
 
     from assay.supply import signing
 
-    signer = MemorySigner.generate("ecdsa-p256")
+    signer = MemorySigner.generate("ecdsa-p256-sha256")
     (folder / "model.sig").write_text(json.dumps(signing.sign(folder, signer)))
     key: Any = signer._key
     pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
