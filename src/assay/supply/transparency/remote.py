@@ -92,7 +92,7 @@ class Remote:
             with self._connection() as (connection, late):
                 connection.request(method, f"{self._prefix}/{path}", body, headers)
                 response = connection.getresponse()
-                data = _read(response, limit)
+                data = _read(response, limit, late)
                 if late.is_set():  # What was cut off then may look like an end.
                     raise TimeoutError
         except (TimeoutError, OSError, http.client.HTTPException, zlib.error) as error:
@@ -120,19 +120,23 @@ class Remote:
                 self._host, self._port, timeout=self._seconds, context=context
             )
         late = threading.Event()
+        # The connection forgets its socket once it knows that no other request follows.
+        held: list[socket.socket] = []
 
         def cut() -> None:
             late.set()
-            channel = connection.sock
-            if channel is not None:  # pyright: ignore[reportUnnecessaryComparison] - not connected.
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(channel, socket.SHUT_RDWR)
+            for channel in (*held, connection.sock):
+                if channel is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                    with contextlib.suppress(OSError):
+                        socket.socket.shutdown(channel, socket.SHUT_RDWR)
 
         # The socket's own timeout is for each read: a byte now and then would go on for ever.
         timer = threading.Timer(self._seconds, cut)
         timer.daemon = True
         timer.start()
         try:
+            connection.connect()
+            held.append(connection.sock)
             yield connection, late
         finally:
             timer.cancel()
@@ -156,7 +160,7 @@ def _is_own(host: str) -> bool:
         return False
 
 
-def _read(response: http.client.HTTPResponse, limit: int) -> bytes | None:
+def _read(response: http.client.HTTPResponse, limit: int, late: threading.Event) -> bytes | None:
     """The body; None when it is longer than `limit` or shorter than was said."""
     coding = (response.headers.get("Content-Encoding") or "identity").strip().lower()
     if coding not in ("identity", "gzip"):
@@ -167,7 +171,7 @@ def _read(response: http.client.HTTPResponse, limit: int) -> bytes | None:
     taken = 0
     while piece := response.read1(_PIECE):
         taken += len(piece)
-        if taken > 2 * limit + _PIECE:
+        if taken > 2 * limit + _PIECE or late.is_set():
             return None
         if inflate is not None:
             piece = inflate.decompress(piece, limit + 1 - len(made))
