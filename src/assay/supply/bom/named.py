@@ -68,7 +68,7 @@ def named(path: Path, model_format: str) -> Named:
         return Named()
     try:
         return reader(path)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, RecursionError):
+    except Exception:  # Whatever is wrong with it, the file then names nothing.
         return Named()
 
 
@@ -110,7 +110,10 @@ def _skops(path: Path) -> Named:
         data = member.read(_MOST_JSON + 1)
     if len(data) > _MOST_JSON:
         return Named()
-    schema = cast("dict[str, Any]", json.loads(data))
+    loaded: Any = json.loads(data)
+    if not isinstance(loaded, dict):
+        return Named()
+    schema = cast("dict[str, Any]", loaded)
     found: dict[str, str] = {}
     for node in _nodes(schema):
         top = str(node.get("__module__", "")).partition(".")[0]
