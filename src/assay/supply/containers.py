@@ -7,6 +7,7 @@ from typing import Any
 from assay.supply import calls
 from assay.supply.machine import Machine
 from assay.supply.stand_ins import (
+    CAREFUL,
     OPAQUE,
     SET,
     Dict,
@@ -18,11 +19,8 @@ from assay.supply.stand_ins import (
     special_key,
 )
 
-_MOST_ENTRIES = 8_000_000
-"""Entries of one list or dict."""
 _LONG_TUPLE = 4096
 _LONG_NAMED_TUPLE = 64
-_CAREFUL = frozenset({Global, Named})
 
 
 class Containers(Machine):
@@ -30,10 +28,10 @@ class Containers(Machine):
 
     def _keep(self, values: Any) -> None:
         """Values become part of an object: the names among them must be fit to be mentioned."""
-        if _CAREFUL.isdisjoint(map(type, values)):
+        if CAREFUL.isdisjoint(map(type, values)):
             return
         for value in values:
-            if value.__class__ in _CAREFUL:
+            if value.__class__ in CAREFUL:
                 for found in mentioned(value):
                     if found.uses is not None and "v" not in found.uses:
                         self._find("pickle.mention", f"keeps {found} as a value")
@@ -82,8 +80,7 @@ class Containers(Machine):
         self._keep(items)
         if target.__class__ is List:
             target.count += len(items)
-            if target.count > _MOST_ENTRIES:
-                raise self._broken("work", "a list has more entries than a scan follows")
+            self._grown(target)
         elif target.__class__ is not Instance or (
             target.made_by.uses is not None and "l" not in target.made_by.uses
         ):
@@ -103,10 +100,9 @@ class Containers(Machine):
         self._keep(items)
         if target.__class__ is Dict:
             target.put(items)
+            self._grown(target)
             if target.sealed:
                 self._find("pickle.setitem", "changes the fields of a numpy.dtype that is in use")
-            if target.count > _MOST_ENTRIES:
-                raise self._broken("work", "a dict has more entries than a scan follows")
         elif target.__class__ is not Instance or (
             target.made_by.uses is not None and "d" not in target.made_by.uses
         ):

@@ -13,7 +13,7 @@ import re
 from typing import Any, TypeAlias
 
 from assay.supply.findings import MOST_WORK, Broken, Report, Severity
-from assay.supply.stand_ins import BIG, DATA, OPAQUE, Dict, List
+from assay.supply.stand_ins import BIG, CAREFUL, DATA, OPAQUE, SIMPLE, Dict, List
 
 Buffer: TypeAlias = bytes | mmap.mmap
 
@@ -35,7 +35,9 @@ _LONGEST_LINE = 8 * _LONGEST_NAME
 _WINDOW = 1 << 16
 """Bytes that are followed between two looks at the bounds."""
 _MOST_STACK = 2_000_000
-_MOST_MEMO = 5_000_000
+_MOST_MEMO = 4_000_000
+_MOST_ENTRIES = 8_000_000
+"""Entries of one list or dict."""
 NO_FRAME = 1 << 62
 
 _WHOLE = re.compile(rb"-?(?:0|[1-9][0-9]*)")
@@ -65,6 +67,10 @@ class Machine:
 
     def _broken(self, rule: str, what: str) -> Broken:
         return Broken(f"pickle.{rule}", self._opcode_at, what)
+
+    def _grown(self, target: List | Dict) -> None:
+        if target.count > _MOST_ENTRIES:
+            raise self._broken("work", "a list or dict has more entries than a scan follows")
 
     def _find(self, rule: str, what: str, severity: Severity = "suspicious") -> None:
         self.report.add(rule, severity, self.where, self._opcode_at - self.base, what)
@@ -100,7 +106,10 @@ class Machine:
         first = self.position
         newline = self.buffer.find(b"\n", first, self.end)
         if newline < 0:
-            raise self._broken("truncated", "a line has no end")
+            # Python's reader takes the last byte for the end of the line, and acts on the line.
+            self._odd("truncated", "a line has no end")
+            self.position = self.end
+            return first, max(first, self.end - 1)
         self.position = newline + 1
         self.report.work += (newline - first) >> 6
         return first, newline
@@ -143,15 +152,15 @@ class Machine:
     # The quick way.
 
     def _leaves(self, limit: int) -> None:
-        """Follow the opcodes that only push a plain value or remember it, up to any other.
+        """Follow the opcodes that push and gather plain values, up to any other.
 
-        Nothing here reports or raises: what is not entirely plain is left to its handler.
+        Nothing here reports: what is not entirely plain is left to its handler.
         """
-        buffer, stack, memo = self.buffer, self._stack, self._memo
+        buffer, stack, memo, marks = self.buffer, self._stack, self._memo, self._marks
         position = first = self.position
         crossed = 0
         push = stack.append
-        fence = self._marks[-1] if self._marks else 0
+        fence = marks[-1] if marks else 0
         last = min(limit, position + _WINDOW) - 9  # No argument of fixed width crosses the limit.
         while position < last:
             code = buffer[position]
@@ -165,7 +174,7 @@ class Machine:
                 if after > last:
                     break
                 try:
-                    push(str(buffer[position + 2 : after], "utf-8"))
+                    push(buffer[position + 2 : after].decode())
                 except UnicodeDecodeError:
                     break
                 position = after
@@ -214,14 +223,42 @@ class Machine:
                 if after > last or buffer[position + 2 : position + 5] != b"\0\0\0":
                     break
                 try:
-                    push(str(buffer[position + 5 : after], "utf-8"))
+                    push(buffer[position + 5 : after].decode())
                 except UnicodeDecodeError:
                     break
                 position = after
             elif code == 0x28:  # MARK
                 fence = len(stack)
-                self._marks.append(fence)
+                marks.append(fence)
                 position += 1
+            elif code == 0x86:  # TUPLE2
+                if len(stack) < fence + 2:
+                    break
+                pair = (stack[-2], stack[-1])
+                if pair[0].__class__ not in SIMPLE or pair[1].__class__ not in SIMPLE:
+                    break
+                stack[-2:] = [pair]
+                position += 1
+            elif code == 0x75 or code == 0x65:  # SETITEMS, APPENDS
+                below = marks[-2] if len(marks) > 1 else 0
+                if not marks or fence <= below:
+                    break
+                target, items = stack[fence - 1], stack[fence:]
+                if not CAREFUL.isdisjoint(map(type, items)):
+                    break
+                if target.__class__ is List and code == 0x65:
+                    target.count += len(items)
+                elif (
+                    target.__class__ is not Dict or code == 0x65 or len(items) & 1 or target.sealed
+                ):
+                    break
+                else:
+                    target.put(items)
+                del stack[fence:]
+                marks.pop()
+                fence = below
+                position += 1
+                self._grown(target)
             elif code == 0x7D:  # EMPTY_DICT
                 push(Dict())
                 position += 1

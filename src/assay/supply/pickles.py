@@ -73,8 +73,19 @@ class Walk(Containers):
 
     def walk(self) -> int:
         """Walk to STOP; the position behind it.  Raises `Broken` where an unpickler would too."""
+        try:
+            self._follow()
+        except Broken:
+            if self.position > self._frame_end:
+                self._misframed("an opcode lies across the end of a frame")
+            raise
+        if self._frame_end not in (NO_FRAME, self.position):
+            self._misframed("the pickle stops before its frame ends")
+        return self.position
+
+    def _follow(self) -> None:
         buffer, end, steps, report = self.buffer, self.end, self._steps, self.report
-        self._spend(8)
+        self._spend(32)
         while not self._stopped:
             if self.position >= self._frame_end:
                 if self.position > self._frame_end:
@@ -96,9 +107,6 @@ class Walk(Containers):
             report.work += 1
             if not report.work & 31:
                 self._spend(0)
-        if self._frame_end not in (NO_FRAME, self.position):
-            self._misframed("the pickle stops before its frame ends")
-        return self.position
 
     def _misframed(self, what: str) -> None:
         # Not the end of the walk: before 3.13.15 the C reader took frames otherwise than Python's.

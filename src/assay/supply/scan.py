@@ -9,6 +9,7 @@ loader may.  The file must not change meanwhile: give a copy that nobody else ca
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 import stat
@@ -37,6 +38,16 @@ def scan(path: Path, *, progress: Progress | None = None) -> dict[str, Any]:
     nothing to scan; hostile content never raises.
     """
     report = Report()
+    collecting = gc.isenabled()
+    gc.disable()  # Following a large pickle makes millions of stand-ins, none of them garbage yet.
+    try:
+        return _scan(path, report, progress)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _scan(path: Path, report: Report, progress: Progress | None) -> dict[str, Any]:
     if path.is_dir() and not path.is_symlink():
         kind, size = _scan_folder(path, report, progress)
     else:

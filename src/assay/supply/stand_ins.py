@@ -160,6 +160,12 @@ def special_key(items: list[Any]) -> str:
     return ""
 
 
+CAREFUL: frozenset[type] = frozenset({Global, Named})
+"""What a name may be in."""
+SIMPLE: frozenset[type] = frozenset({int, str, bool, type(None), _Word, Instance, List, Dict})
+"""What is neither a name nor a tuple."""
+
+
 class Storage:
     """A storage of PyTorch: what tensors are views of."""
 
