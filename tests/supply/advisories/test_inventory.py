@@ -93,9 +93,12 @@ def test_a_library_called_something_else_is_looked_up_all_the_same() -> None:
             library("file", type="file"),
             {"type": "data", "name": "rows", "version": "1"},
             {"type": "machine-learning-model", "name": "m", "purl": "pkg:huggingface/o/m@1"},
+            library("tool", type="application", scope="excluded"),
+            {"type": "application", "name": "scanner", "scope": "excluded"},
+            {"type": "application", "name": "server"},
         )
     )
-    assert [p.name for p in found] == ["hidden", "file"]
+    assert [p.name for p in found] == ["hidden", "file", "tool", "server"]
 
 
 @pytest.mark.parametrize(

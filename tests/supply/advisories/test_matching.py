@@ -218,7 +218,7 @@ def test_an_undecided_range_matters_no_more_once_another_advisory_tells() -> Non
         (Package("PyPI", "", "1"), "no name"),
         (Package("npm", "a", "1.0"), "no version"),
         (Package("Debian:12", "a", "1.0"), "cannot be compared"),
-        (Package("", "a", "1.0"), "no ecosystem"),
+        (Package("", "a", "1.0"), "no package URL"),
         (Package("Maven", "a", "1.0"), "cannot be compared"),
     ],
 )

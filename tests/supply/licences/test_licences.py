@@ -189,6 +189,36 @@ def test_of_a_document_everything_is_judged_the_model_too() -> None:
         judging.from_bom({"bomFormat": "CycloneDX"})
 
 
+def test_only_what_is_an_organisations_own_is_internal() -> None:
+    listed = [{"license": {"name": "internal"}}]
+    own = [{"expression": models.INTERNAL}]
+    for kind in ("data", "machine-learning-model"):
+        assert metadata.of_component({"type": kind, "licenses": listed}) == models.INTERNAL
+        assert DEFAULT.judge(metadata.of_component({"type": kind, "licenses": own})) == "allowed"
+    for told in (listed, own, [{"expression": f"MIT OR {models.INTERNAL}"}]):
+        assert metadata.of_component({"type": "library", "licenses": told}) == UNKNOWN
+    for text in ("internal", models.INTERNAL):
+        assert metadata.expression({"license-expression": [text]}) == UNKNOWN
+        assert metadata.expression({"license": [text]}) == UNKNOWN
+
+
+def test_a_tool_that_is_not_in_the_model_needs_no_licence_to_be_known() -> None:
+    told = {
+        "bomFormat": "CycloneDX",
+        "components": [
+            {"type": "application", "name": "scanner", "scope": "excluded"},
+            {
+                "type": "application",
+                "name": "tool",
+                "scope": "excluded",
+                "licenses": [{"expression": "AGPL-3.0-only"}],
+            },
+            {"type": "application", "name": "server"},
+        ],
+    }
+    assert judging.from_bom(told) == {"tool": "AGPL-3.0-only", "server": UNKNOWN}
+
+
 def test_a_folder_of_libraries_is_read_by_its_metadata(tmp_path: Path) -> None:
     for name, head in (("a", "License-Expression: MIT"), ("b", "License: BSD")):
         info = tmp_path / f"{name}-1.0.dist-info"

@@ -1,7 +1,8 @@
 """The packages of a bill of materials, a lock with hashes, or an environment.
 
 A component that is a library and has no package URL is still a package: one that cannot be looked
-up.  What is no library (a dataset, the model itself, a single file) has no advisories.
+up.  What is no library (a dataset, the model itself, a single file) has no advisories, nor has what
+CycloneDX calls *excluded* (a tool that is not in the model), unless its package URL is known.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def from_bom(bom: Mapping[str, Any]) -> list[Package]:
         package = from_purl(purl) if isinstance(purl, str) else None
         looked_up = package is not None and package.ecosystem in ("PyPI", "npm", "crates.io")
         # A library called something else is looked up all the same.
-        if kind not in _LIBRARIES and not looked_up:
+        apart = kind not in _LIBRARIES or component.get("scope") == "excluded"
+        if apart and not looked_up:
             continue
         if package is None:
             name, version = component.get("name"), component.get("version")

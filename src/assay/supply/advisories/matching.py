@@ -104,7 +104,9 @@ def match(database: Database, packages: Iterable[Package]) -> Result:
     for package in asked:
         scheme = SCHEMES.get(package.ecosystem)
         if scheme is None:
-            why = f"versions of {package.ecosystem or 'no ecosystem'} cannot be compared here"
+            why = "no package URL says which package it is"
+            if package.ecosystem:
+                why = f"versions of {package.ecosystem} cannot be compared here"
             unmatched.append(Unmatched(package, why))
             continue
         why = _cannot(database, package, scheme)

@@ -31,7 +31,8 @@ def _licensing() -> Any:
         ) from error
     spdx = library.get_spdx_licensing()
     symbols = [symbol for key, symbol in spdx.known_symbols.items() if key not in models.BY_ID]
-    symbols += [library.LicenseSymbol(licence.id) for licence in models.LICENCES]
+    own = [models.INTERNAL, *models.BY_ID]
+    symbols += [library.LicenseSymbol(name) for name in own]
     return library.Licensing(symbols)
 
 

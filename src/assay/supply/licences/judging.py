@@ -32,7 +32,9 @@ def from_bom(bom: Mapping[str, Any]) -> dict[str, str]:
         told.insert(0, cast("dict[str, Any]", subject))
     found: dict[str, str] = {}
     for component in told:
-        if component.get("type") in _SKIPPED:
+        # A tool is not in the model, and nobody passes it on with it.
+        tool = component.get("scope") == "excluded" and not component.get("licenses")
+        if component.get("type") in _SKIPPED or tool:
             continue
         name = _named(component)
         said = of_component(component)

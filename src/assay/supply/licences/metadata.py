@@ -10,6 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from assay.supply.licences.expressions import UNKNOWN, normalise
+from assay.supply.licences.models import INTERNAL
+
+_OWN = ("data", "machine-learning-model")
+"""What may be an organisation's own."""
 
 _CLASSIFIERS = {
     "MIT License": "MIT",
@@ -65,6 +69,11 @@ _WORDS = {
 
 def expression(heads: Mapping[str, Sequence[str]]) -> str:
     """The licence of a package by its core metadata (header in lower case → values)."""
+    said = _expression(heads)
+    return UNKNOWN if INTERNAL in said else said
+
+
+def _expression(heads: Mapping[str, Sequence[str]]) -> str:
     for text in heads.get("license-expression", ()):
         return normalise(text)
     for text in heads.get("license", ()):
@@ -87,13 +96,17 @@ def of_component(component: Mapping[str, Any]) -> str:
     listed = component.get("licenses")
     if not isinstance(listed, list) or not listed:
         return UNKNOWN
+    own = component.get("type") in _OWN
     found: list[str] = []
     for item in cast("list[Any]", listed):
         told = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
         named = told.get("license")
         inner = cast("dict[str, Any]", named) if isinstance(named, dict) else {}
         text = told.get("expression") or inner.get("id") or inner.get("name")
-        found.append(normalise(text) if isinstance(text, str) else UNKNOWN)
+        said = normalise(text) if isinstance(text, str) else UNKNOWN
+        if isinstance(text, str) and text.strip().lower() == "internal":
+            said = INTERNAL
+        found.append(UNKNOWN if INTERNAL in said and not own else said)
     if UNKNOWN in found:
         return UNKNOWN
     return found[0] if len(found) == 1 else " AND ".join(f"({text})" for text in found)

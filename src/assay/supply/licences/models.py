@@ -232,6 +232,10 @@ LICENCES: tuple[ModelLicence, ...] = (
     ),
 )
 
+INTERNAL = "LicenseRef-assay-internal"
+"""What an organisation calls *internal*: its own data or model, which nobody else is given.  A
+package, which somebody else gave, is never under it."""
+
 
 def _cc(kind: str, commercial: Commercial, *, share_alike: bool) -> Terms:
     return Terms(

@@ -29,6 +29,7 @@ ALLOWED = (
     *("LGPL-2.1-only", "LGPL-2.1-or-later", "LGPL-3.0-only", "LGPL-3.0-or-later"),
     *("LicenseRef-scancode-openmdw-1.0", "GPL-3.0-only WITH GCC-exception-3.1"),
     *("GPL-3.0-or-later WITH GCC-exception-3.1", "Apache-2.0 WITH LLVM-exception"),
+    models.INTERNAL,
 )
 """Permissive licences, and weak copyleft for libraries that are used and not changed."""
 DENIED = (
