@@ -49,7 +49,7 @@ def sign(
     git: Annotated[
         bool, typer.Option("--git", help="Sign git's own files, too, which other tools skip.")
     ] = False,
-    passphrase: Annotated[
+    unlock: Annotated[
         str,
         typer.Option(
             help="Where the key's passphrase or PIN is: env:NAME or file:PATH.", metavar="REF"
@@ -80,7 +80,7 @@ def sign(
 
     target = output or (model / "model.sig" if model.is_dir() else Path(f"{model}.sig"))
     check_result(target, force=force or _is_signature(target))
-    signer = services.open_signer(key, lambda: _secret(passphrase, key), public=public_key)
+    signer = services.open_signer(key, lambda: _secret(unlock, key), public=public_key)
     chain = trust.certificates_files(certificate or ())
     left_out = [*(ignore or ()), *_own(model, target)]
     known = opened(cache, model)

@@ -23,7 +23,7 @@ from typing import Literal
 import msgspec
 
 from assay import canonical, files
-from assay.errors import Corrupt, NotFound, Verification
+from assay.errors import Corrupt, NotFound, Usage, Verification
 from assay.types import Digest, check_digest
 
 FORMAT = "assay/hash-cache/v1"
@@ -88,7 +88,7 @@ class Cache:
                 check_digest(entry.digest)
             if document.digest != _digest(document.entries):
                 raise ValueError("its digest does not match")
-        except (Corrupt, ValueError, msgspec.ValidationError) as error:
+        except (Corrupt, Usage, ValueError) as error:
             raise Corrupt(
                 f"the cache {path} is damaged, or of a newer format than {FORMAT}",
                 remedy=f"remove it: rm {path}",

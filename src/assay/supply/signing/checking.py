@@ -175,7 +175,8 @@ def _compare(folder: Path, claim: Claim, tree: hashing.Tree) -> None:
     signed, found = claim.files, tree.files
     if (WHOLE in signed) != (WHOLE in found):
         kinds = ("a folder", "a single file")
-        raise _differs(folder, [f"it is {kinds[WHOLE in found]}, {kinds[WHOLE in signed]} signed"])
+        is_, was = kinds[WHOLE in found], kinds[WHOLE in signed]
+        raise _differs(folder, [f"it is {is_}, {was} was signed"])
     problems: list[str] = []
     for path in sorted(signed.keys() - found.keys()):
         near = _near(path, found)

@@ -58,7 +58,7 @@ def _check(signature: Bundle, one: TrustedIdentity) -> None:
         kind, payload = _verifier(one.trusted_root).verify_dsse(read, wanted)
     except (Error, ValueError, TypeError, KeyError, AttributeError) as error:
         # It is a foreign library that reads hostile bytes: whatever it raises is a refusal.
-        raise refused(signature.what, f"Sigstore refuses it ({error})") from error
+        raise refused(signature.what, f"Sigstore refuses it ({str(error)[:200]})") from error
     if kind != PAYLOAD_TYPE or payload != signature.payload:
         raise refused(signature.what, "Sigstore reads another payload in it")
 

@@ -195,7 +195,7 @@ def _wrong(reference: str, why: str) -> Usage:
     return Usage(
         f"{shown} does not name a key: {why}",
         remedy="write pkcs11:token=NAME;id=%02?module-path=/PATH/DRIVER.so; the PIN is named by "
-        "--passphrase env:NAME or file:PATH",
+        "--unlock env:NAME or file:PATH",
         code="signing.pkcs11",
     )
 
