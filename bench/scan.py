@@ -41,7 +41,7 @@ VENVS = BUILD / "bench-venvs"
 PEERS: dict[str, tuple[str, list[str]]] = {
     "picklescan": ("picklescan", ["picklescan==1.0.5"]),
     "picklescan --strict": ("picklescan", ["picklescan==1.0.5"]),
-    "fickling": ("fickling", ["fickling==0.1.12"]),
+    "fickling": ("fickling", ["fickling==0.1.12", "typing-extensions"]),
     "modelscan": ("modelscan", ["modelscan[h5py]==0.8.8"]),
     "modelaudit": ("modelaudit", ["modelaudit==0.2.54"]),
     "hayward": ("hayward", ["hayward==1.4.1"]),

@@ -110,6 +110,7 @@ def scan(
         if baseline is not None:
             _write_baseline(outcome.judged, baseline, owner, reason, days, force)
     except AssayError as error:
+        error.remedy = error.remedy or "check the paths; assay scan --help"
         show_error(error, form is Format.json)
         raise typer.Exit(2) from error
     raise typer.Exit(EXITS[outcome.verdict])

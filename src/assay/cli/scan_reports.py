@@ -214,7 +214,7 @@ def _result(
             "assayFinding/v1": f"{mark}:{seen[mark]}",
             "primaryLocationLineHash": f"{mark}:{seen[mark]}",
         },
-        "properties": {"where": found.where, "sha256": one.scanned.answer.digest[7:]},
+        "properties": {"where": shown(found.where), "sha256": one.scanned.answer.digest[7:]},
     }
     if entry is not None:
         why = f"{entry.owner}, until {entry.expires}: {entry.reason}"

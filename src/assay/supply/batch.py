@@ -38,6 +38,7 @@ _WORTH_A_PROCESS = 300
 """Small files whose reading costs about what a start does, with a margin."""
 _WORTH_BYTES = 64 * MIB
 _MOST_ANSWER = 1 << 20
+_RANK = {verdict: rank for rank, verdict in enumerate(("clean", *reversed(ORDER)))}
 
 
 class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -232,8 +233,11 @@ def _ask(worker: Worker, target: Target) -> Answer:
         return unread("scan.stopped", "the reader answered nonsense")
     worst = {found.severity for found in answer.findings}
     expected = next((severity for severity in ORDER if severity in worst), "clean")
-    if answer.findings_count == len(answer.findings) and expected != answer.verdict:
+    listed = answer.findings_count == len(answer.findings)
+    if _RANK[answer.verdict] < _RANK[expected] or (listed and expected != answer.verdict):
         return unread("scan.stopped", "the reader contradicts itself")
+    if answer.findings_count < len(answer.findings) or (not listed and not worst):
+        return unread("scan.stopped", "the reader miscounts")
     return msgspec.structs.replace(answer, findings=[_plain(found) for found in answer.findings])
 
 

@@ -37,6 +37,7 @@ SIGNATURE = ".dsse.json"
 MOST_DAYS = 180
 MOST_ENTRIES = 10_000
 _MOST_BYTES = 8 << 20
+_MOST_SIGNATURES = 32
 
 Line: TypeAlias = Annotated[
     str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*\Z")
@@ -186,7 +187,7 @@ def load(path: Path, keys: Sequence[PublicKey], *, today: date) -> Trusted:
     data = files.read(path, limit=_MOST_BYTES, what="suppressions")
     beside = signature_path(path)
     try:
-        made = envelopes.decode(files.read(beside, limit=envelopes.LIMIT, what="signature"))
+        made = _envelope(files.read(beside, limit=envelopes.LIMIT, what="signature"))
     except NotFound as error:
         raise Verification(
             f"the suppressions {path} are not signed: there is no {beside.name} beside them",
@@ -210,6 +211,16 @@ def load(path: Path, keys: Sequence[PublicKey], *, today: date) -> Trusted:
     live = tuple(entry for entry in document.suppress if entry.expires > today)
     expired = tuple(entry for entry in document.suppress if entry.expires <= today)
     return Trusted(live, tuple(signers), expired)
+
+
+def _envelope(data: bytes) -> Envelope:
+    try:
+        made = msgspec.json.decode(data, type=Envelope)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Corrupt(f"the signature is no envelope: {error}", code="suppressions.dsse") from error
+    if not 0 < len(made.signatures) <= _MOST_SIGNATURES:
+        raise Corrupt("the envelope has no signature, or too many", code="suppressions.dsse")
+    return made
 
 
 # -- what they change ------------------------------------------------------------------------------
