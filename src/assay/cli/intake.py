@@ -189,7 +189,8 @@ def show(
         for event in held.events:
             p = event.predicate
             told = p.get("reason") or f"{p.get('model')}@{p.get('version')}"
-            say(f"  {event.kind.removeprefix('intake-')}: {escape(told)}  {event.issued}")
+            what = {"intake-release": "released as", "intake-rejection": "rejected"}[event.kind]
+            say(f"  {what}: {escape(told)}  {event.issued}")
         say(f"  status: [bold]{held.status}[/]")
 
     emit(as_json, value, human)
