@@ -1,25 +1,35 @@
-"""Other implementations read what we write: the Go team's `sumdb` packages.
+"""Other implementations, at the other end: what they write we read, and they what we write.
 
-They are in Debian's packages golang-go and golang-golang-x-mod-dev; without them this skips.
+The Go team's `sumdb` packages are in Debian's golang-go and golang-golang-x-mod-dev; aics-witness
+is on PyPI, and goes into an environment of its own, named by TLOG_PEER_PYTHON.  What is not there
+skips, and says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assay import canonical
+from assay.clock import SystemClock
 from assay.evidence import merkle, tiles, tlog_proof
-from assay.evidence.cosignatures import VerifierKey, cosign, merge, read_note
+from assay.evidence.cosignatures import VerifierKey, cosign, merge, quorum, read_note
+from assay.evidence.ledger import Ledger
 from assay.evidence.signers import MemorySigner
 from assay.supply.transparency.publish import publish
+from assay.supply.transparency.witness_server import WitnessServer
+from assay.supply.transparency.witnesses import Listed, collect
 
-from .conftest import AT, ORIGIN
+from .conftest import AT, ORIGIN, Log, Plain, serving
 
 _GOPATH = os.environ.get("GOPATH") or "/usr/share/gocode"
 
@@ -95,3 +105,105 @@ def test_the_go_packages_refuse_what_we_refuse(
         assert asked(peer, out, log.key, proof, leaf, 3).returncode == 4, name
         (out / name).write_bytes(held)
     assert asked(peer, out, log.key, proof, leaf, 3).returncode == 0
+
+
+# -- aics-tlog and aics-witness, in an environment of their own ------------------------------------
+
+
+@pytest.fixture(scope="module")
+def aics() -> str:
+    """The interpreter of an environment with aics-witness (Python 3.12 or later)."""
+    found = os.environ.get("TLOG_PEER_PYTHON", "")
+    if not found:
+        pytest.skip("TLOG_PEER_PYTHON names no environment with aics-witness (pip install it)")
+    return found
+
+
+def told(aics: str, *args: object) -> str:
+    script = Path(__file__).with_name("peer_aics.py")
+    done = asked(Path(aics), script, *args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Any:
+    """A ledger and a witness that keep this machine's time, as the peer's client asks."""
+    signer = MemorySigner.generate()
+    log = Log(tmp_path / "real", signer)
+    log.ledger = Ledger.open(
+        log.folder, ORIGIN, signer.public, Plain(), signer=signer, clock=SystemClock()
+    )
+    return log
+
+
+def test_another_reader_audits_our_server_to_the_last_entry(
+    aics: str, log: Any, observer: Any, url: str, tmp_path: Path
+) -> None:
+    log.to(700)
+    note = tmp_path / "note"
+    line = cosign(read_note(log.note).text, observer.key.name, observer.signer, AT)
+    note.write_bytes(merge(log.note, line, [observer.key]))
+    assert told(aics, "audit", url, log.key, observer.key, note) == "audited 700\n"
+
+
+def test_another_client_takes_our_witnesss_cosignatures(
+    aics: str, real: Any, observer: Any, tmp_path: Path
+) -> None:
+    note, old = tmp_path / "note", 0
+    with (
+        observer.at_work(real.key, clock=SystemClock()) as at_work,
+        serving(WitnessServer(at_work)) as there,
+    ):
+        for size in (3, 8, 300):
+            note.write_bytes(real.to(size).note)
+            proof = [canonical.b64(node) for node in real.ledger.consistency(old, size)]
+            line = told(aics, "submit", there, observer.key, note, old, *proof)
+            assert quorum(read_note(real.note + line.encode()), real.key, [observer.key], 1)
+            old = size
+
+
+def test_another_witness_cosigns_our_ledger_and_refuses_its_fork(
+    aics: str, real: Any, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [aics, "-m", "aics_witness"]
+    config = ["--config", str(tmp_path / "witness.json")]
+
+    def run(*words: str) -> str:
+        done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    listening = ["--listen", f"127.0.0.1:{port}"]
+    vkey = re.search(r"\S+\+[0-9a-f]{8}\+\S+", run("init", *config, "--name", "aics.example"))
+    assert vkey is not None
+    run("add-log", *config, "--origin", ORIGIN, "--vkey", str(real.key))
+    process = subprocess.Popen([*command, "serve", *config, *listening])
+    try:
+        _wait_for(port)
+        listed = [Listed(f"http://127.0.0.1:{port}", vkey[0])]
+        for size in (1, 5, 5, 300):
+            real.to(size)
+            note, (one,) = collect(real.note, listed, real.ledger.consistency)
+            assert one.cosigned, one
+            assert quorum(read_note(note), real.key, [VerifierKey.parse(vkey[0])], 1)
+        forked = Log(tmp_path / "forked", real.signer, "b").to(310)
+        _, (one,) = collect(forked.note, listed, forked.ledger.consistency)
+        assert not one.cosigned
+        shorter = Log(tmp_path / "shorter", real.signer).to(2)
+        _, (one,) = collect(shorter.note, listed, shorter.ledger.consistency)
+        assert (one.cosigned, one.alarm) == (False, True)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_for(port: int) -> None:
+    until = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        assert time.monotonic() < until
+        time.sleep(0.05)
