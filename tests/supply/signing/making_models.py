@@ -125,8 +125,18 @@ def certified(
         .not_valid_after(at + timedelta(days=days))
         .add_extension(x509.BasicConstraints(authority, path_length), critical=True)
     )
-    usage = [signs and not authority, False, False, False, False, authority, authority]
-    made = made.add_extension(x509.KeyUsage(*usage, False, False), critical=True)
+    usage = x509.KeyUsage(
+        digital_signature=signs and not authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    made = made.add_extension(usage, critical=True)
     if code:
         uses = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])
         made = made.add_extension(uses, critical=False)

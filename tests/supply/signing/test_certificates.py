@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,14 @@ def model(tmp_path: Path) -> Path:
 
 
 def checked(
-    model: Path, chain: list[Holder], trust: Trust, *, by: Holder | None = None, **options: Any
+    model: Path, chain: list[Holder], trust: Trust, *, by: Holder | None = None, now: datetime = NOW
 ) -> Verified:
     """Verify what the first of `chain` signed; the file shows all of it."""
     shown = [one.certificate for one in chain]
     document = sign(model, MemorySigner((by or chain[0]).key), certificates=shown)
     path = model.with_name("model.sig")
     path.write_bytes(bundle.encoded(document))
-    return verify(model, path, trust, **{"now": NOW, **options})
+    return verify(model, path, trust, now=now)
 
 
 def refused(model: Path, chain: list[Holder], trust: Trust, word: str, **options: Any) -> None:

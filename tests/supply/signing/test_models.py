@@ -23,10 +23,10 @@ def model(tmp_path: Path) -> Path:
 
 
 def refused(
-    model: Path, signature: Path, *words: str, trust: Trust = TRUST, **options: bool
+    model: Path, signature: Path, *words: str, trust: Trust = TRUST, strict: bool = False
 ) -> None:
     with pytest.raises(Verification) as raised:
-        verify(model, signature, trust, now=NOW, **options)
+        verify(model, signature, trust, now=NOW, strict=strict)
     for word in words:
         assert word in raised.value.message
     assert raised.value.remedy
