@@ -48,8 +48,10 @@ import sys
 
 import rfc8785
 
+from assay.supply import names
 from assay.supply.findings import Severity, words
-from assay.supply.names import TABLE
+from assay.supply.names_sklearn import SKLEARN
+from assay.supply.names_torch import TORCH
 
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _PYTHON_2_NAMES = {"xrange": "range", "unicode": "str", "long": "int"}
@@ -91,19 +93,34 @@ _HARMLESS = words("abs all any divmod enumerate len max min pow reversed round s
 _DANGEROUS_PREFIXES = tuple(f"{module}." for module in _DANGEROUS)
 
 
-def _parse(table: str) -> dict[tuple[str, str], str]:
-    names: dict[tuple[str, str], str] = {}
+TABLES = (
+    names.PYTHON,
+    names.NUMPY,
+    names.SCIPY,
+    names.JOBLIB,
+    SKLEARN,
+    names.XGBOOST,
+    names.LIGHTGBM,
+    names.CATBOOST,
+    TORCH,
+)
+
+
+def _parse(table: names.Table) -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {}
     module = ""
-    for line in table.strip().splitlines():
+    for line in table.names.strip().splitlines():
         if not line.startswith(" "):
             module, _, line = line.partition(" : ")
         for item in line.split():
             name, slash, letters = item.partition("/")
-            names[module, name] = letters if slash else "n"
-    return names
+            found[module, name] = letters if slash else "n"
+    return found
 
 
-ALLOWED: dict[tuple[str, str], str] = _parse(TABLE)
+ALLOWED: dict[tuple[str, str], str] = {
+    pair: letters for table in TABLES for pair, letters in _parse(table).items()
+}
 ARGUMENTS["sklearn.metrics._dist_metrics newObj"] = frozenset(
     f"{module} {name}"
     for module, name in ALLOWED
@@ -134,8 +151,16 @@ def is_name(name: str) -> bool:
 def canonical_bytes() -> bytes:
     """The lists in one exact form, for digests and signatures."""
     tables = {
-        "arguments": {call: sorted(names) for call, names in ARGUMENTS.items()},
-        "names": {f"{module} {name}": letters for (module, name), letters in ALLOWED.items()},
+        "arguments": {call: sorted(fit) for call, fit in ARGUMENTS.items()},
+        "format": "assay/allowed-names/v1",
+        "tables": [
+            {
+                "library": table.library,
+                "names": {f"{m} {name}": letters for (m, name), letters in _parse(table).items()},
+                "versions": table.versions,
+            }
+            for table in TABLES
+        ],
     }
     return rfc8785.dumps(tables)
 

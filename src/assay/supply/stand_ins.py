@@ -169,10 +169,11 @@ SIMPLE: frozenset[type] = frozenset({int, str, bool, type(None), _Word, Instance
 class Storage:
     """A storage of PyTorch: what tensors are views of."""
 
-    __slots__ = ("elements",)
+    __slots__ = ("elements", "width")
 
-    def __init__(self, elements: int) -> None:
+    def __init__(self, elements: int, width: int) -> None:
         self.elements = elements
+        self.width = width
 
     def __repr__(self) -> str:
         return "a storage"
@@ -181,8 +182,10 @@ class Storage:
 class Torch:
     """The storages that the persistent ids of a PyTorch file name: key -> bytes."""
 
+    _QUANTIZED = {"QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4}  # noqa: RUF012
+
     def __init__(self, element_bytes: dict[str, int]) -> None:
-        self._element_bytes = element_bytes
+        self._element_bytes = {**self._QUANTIZED, **element_bytes}
         self.storages: dict[str, int] = {}
         self.elements: dict[str, int] = {}
 
@@ -206,7 +209,7 @@ class Torch:
         if self.storages.setdefault(key, size) != size:
             return OPAQUE, f"gives the storage {key!r} two sizes"
         self.elements[key] = width
-        return Storage(count), None
+        return Storage(count, width), None
 
 
 def mentioned(value: Any) -> Iterator[Global]:

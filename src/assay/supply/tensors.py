@@ -9,6 +9,14 @@ from typing import Any, cast
 
 from assay.supply.stand_ins import Dict, Global, Instance, Outcome, Storage
 
+_WIDTHS = {
+    **dict.fromkeys(("uint8", "int8", "bool", "float8_e4m3fn", "float8_e4m3fnuz"), 1),
+    **dict.fromkeys(("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
+    **dict.fromkeys(("uint16", "int16", "float16", "bfloat16"), 2),
+    **dict.fromkeys(("uint32", "int32", "float32", "complex32"), 4),
+    **dict.fromkeys(("uint64", "int64", "float64", "complex64"), 8),
+    "complex128": 16,
+}
 _HOOKS = "collections OrderedDict"
 _MOST = 1 << 48
 
@@ -31,7 +39,8 @@ def _no_hooks(value: Any) -> bool:
     return isinstance(value, Instance) and value.made_by.full == _HOOKS and not value.filled
 
 
-def _inside(storage: Any, offset: Any, size: Any, steps: Any) -> str | None:
+def _inside(storage: Any, offset: Any, size: Any, steps: Any, width: int = 0) -> str | None:
+    """What is wrong with a view, in elements of the storage or of `width` bytes."""
     if storage.__class__ is not Storage:
         return "makes a tensor from something other than a storage"
     shape, strides = _numbers(size), _numbers(steps)
@@ -42,18 +51,20 @@ def _inside(storage: Any, offset: Any, size: Any, steps: Any) -> str | None:
     if 0 in shape:
         return None
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-    return None if last < storage.elements else "makes a tensor that lies outside its storage"
+    room = storage.elements * storage.width // width if width else storage.elements
+    return None if last < room else "makes a tensor that lies outside its storage"
 
 
 def _tensor(function: Global, arguments: tuple[Any, ...]) -> Outcome:
     """``_rebuild_tensor``, ``_v2`` and ``_v3``: storage, place, shape, steps, gradient, hooks."""
     made = Instance(function)
-    rest = arguments[4:]
+    rest, width = arguments[4:], 0
     if function.name == "_rebuild_tensor":
         fit = not rest
     elif function.name == "_rebuild_tensor_v3":
-        fit = len(rest) in (3, 4) and isinstance(rest[2], Global) and rest[2].module == "torch"
-        rest = (*rest[:2], *rest[3:])
+        kind = rest[2] if len(rest) in (3, 4) else None
+        width = _WIDTHS.get(kind.name, 0) if isinstance(kind, Global) else 0
+        fit, rest = width > 0, (*rest[:2], *rest[3:])
     else:
         fit = len(rest) in (2, 3)
     if fit and rest:
@@ -61,16 +72,34 @@ def _tensor(function: Global, arguments: tuple[Any, ...]) -> Outcome:
         fit = fit and all(extra.__class__ is Dict and not extra.overrides for extra in rest[2:])
     if not fit:
         return made, f"gives {function} unusual arguments"
-    return made, _inside(*arguments[:4])
+    return made, _inside(*arguments[:4], width=width)
+
+
+def _quantized(function: Global, arguments: tuple[Any, ...]) -> Outcome:
+    made = Instance(function)
+    match arguments:
+        case (_, _, _, _, (Global(name="per_tensor_affine"), _, int()), bool(), hooks) if _no_hooks(
+            hooks
+        ):
+            return made, _inside(*arguments[:4])
+        case _:
+            return made, f"gives {function} unusual arguments"
+
+
+def _layout(function: Global, arguments: tuple[Any, ...]) -> Outcome:
+    fit = len(arguments) == 1 and isinstance(arguments[0], str)
+    return Instance(function), None if fit else f"gives {function} unusual arguments"
 
 
 def _parameter(function: Global, arguments: tuple[Any, ...]) -> Outcome:
     made = Instance(function)
     match arguments:
-        case (Instance() as data, bool(), hooks) if _no_hooks(hooks) and (
-            data.made_by.module == "torch._utils"
-        ):
-            return made, None
+        case (Instance(made_by=Global(module="torch._utils")), bool(), hooks, *state) if _no_hooks(
+            hooks
+        ) and len(state) == (function.name == "_rebuild_parameter_with_state"):
+            if all(part.__class__ is Dict and not part.overrides for part in state):
+                return made, None
+            return made, f"gives {function} a state that is not a dict"
         case _:
             return made, f"gives {function} unusual arguments"
 
@@ -109,5 +138,8 @@ CALLS: dict[str, Any] = {
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_tensor_v3": _tensor,
     "torch._utils _rebuild_parameter": _parameter,
+    "torch._utils _rebuild_parameter_with_state": _parameter,
+    "torch._utils _rebuild_qtensor": _quantized,
+    "torch.serialization _get_layout": _layout,
     "torch._utils _rebuild_meta_tensor_no_storage": _meta,
 }

@@ -1,0 +1,183 @@
+"""The names that pickles of scikit-learn's estimators reach: see `assay.supply.names`."""
+
+from __future__ import annotations
+
+from assay.supply.names import Table
+
+SKLEARN = Table(
+    "scikit-learn",
+    "1.9",
+    """
+sklearn._loss._loss : CyAbsoluteError/c CyExponentialLoss/c CyHalfBinomialLoss/c
+    CyHalfGammaLoss/c CyHalfMultinomialLoss/ CyHalfPoissonLoss/c CyHalfSquaredError/c
+    CyHalfTweedieLoss/c CyHalfTweedieLossIdentity/c CyHuberLoss/c CyPinballLoss/c
+    __pyx_unpickle_CyHalfMultinomialLoss/c
+sklearn._loss.link : HalfLogitLink IdentityLink Interval LogLink LogitLink MultinomialLogit
+sklearn._loss.loss : AbsoluteError ExponentialLoss HalfBinomialLoss HalfGammaLoss
+    HalfMultinomialLoss HalfPoissonLoss HalfSquaredError HalfTweedieLossIdentity PinballLoss
+sklearn.calibration : CalibratedClassifierCV _CalibratedClassifier _SigmoidCalibration
+sklearn.cluster._affinity_propagation : AffinityPropagation
+sklearn.cluster._agglomerative : AgglomerativeClustering FeatureAgglomeration
+sklearn.cluster._bicluster : SpectralBiclustering SpectralCoclustering
+sklearn.cluster._birch : Birch _CFNode _CFSubcluster
+sklearn.cluster._bisect_k_means : BisectingKMeans _BisectingTree
+sklearn.cluster._dbscan : DBSCAN
+sklearn.cluster._hdbscan.hdbscan : HDBSCAN
+sklearn.cluster._kmeans : KMeans MiniBatchKMeans _kmeans_single_elkan/v _kmeans_single_lloyd/v
+sklearn.cluster._mean_shift : MeanShift
+sklearn.cluster._optics : OPTICS
+sklearn.cluster._spectral : SpectralClustering
+sklearn.compose._column_transformer : ColumnTransformer
+sklearn.compose._target : TransformedTargetRegressor
+sklearn.covariance._elliptic_envelope : EllipticEnvelope
+sklearn.covariance._empirical_covariance : EmpiricalCovariance
+sklearn.covariance._graph_lasso : GraphicalLasso GraphicalLassoCV
+sklearn.covariance._robust_covariance : MinCovDet
+sklearn.covariance._shrunk_covariance : LedoitWolf OAS ShrunkCovariance
+sklearn.cross_decomposition._pls : CCA PLSCanonical PLSRegression PLSSVD
+sklearn.decomposition._dict_learning : DictionaryLearning MiniBatchDictionaryLearning
+    SparseCoder
+sklearn.decomposition._factor_analysis : FactorAnalysis
+sklearn.decomposition._fastica : FastICA
+sklearn.decomposition._incremental_pca : IncrementalPCA
+sklearn.decomposition._kernel_pca : KernelPCA
+sklearn.decomposition._lda : LatentDirichletAllocation
+sklearn.decomposition._nmf : MiniBatchNMF NMF
+sklearn.decomposition._pca : PCA
+sklearn.decomposition._sparse_pca : MiniBatchSparsePCA SparsePCA
+sklearn.decomposition._truncated_svd : TruncatedSVD
+sklearn.discriminant_analysis : LinearDiscriminantAnalysis QuadraticDiscriminantAnalysis
+sklearn.dummy : DummyClassifier DummyRegressor
+sklearn.ensemble._bagging : BaggingClassifier BaggingRegressor
+sklearn.ensemble._forest : ExtraTreesClassifier ExtraTreesRegressor RandomForestClassifier
+    RandomForestRegressor RandomTreesEmbedding
+sklearn.ensemble._gb : GradientBoostingClassifier GradientBoostingRegressor
+sklearn.ensemble._hist_gradient_boosting.binning : _BinMapper
+sklearn.ensemble._hist_gradient_boosting.gradient_boosting : HistGradientBoostingClassifier
+    HistGradientBoostingRegressor
+sklearn.ensemble._hist_gradient_boosting.predictor : TreePredictor
+sklearn.ensemble._iforest : IsolationForest
+sklearn.ensemble._stacking : StackingClassifier StackingRegressor
+sklearn.ensemble._voting : VotingClassifier VotingRegressor
+sklearn.ensemble._weight_boosting : AdaBoostClassifier AdaBoostRegressor
+sklearn.feature_extraction._dict_vectorizer : DictVectorizer
+sklearn.feature_extraction._hash : FeatureHasher
+sklearn.feature_extraction.image : PatchExtractor
+sklearn.feature_extraction.text : CountVectorizer HashingVectorizer TfidfTransformer
+    TfidfVectorizer
+sklearn.feature_selection._from_model : SelectFromModel
+sklearn.feature_selection._mutual_info : mutual_info_classif/v mutual_info_regression/v
+sklearn.feature_selection._rfe : RFE RFECV
+sklearn.feature_selection._sequential : SequentialFeatureSelector
+sklearn.feature_selection._univariate_selection : GenericUnivariateSelect SelectFdr SelectFpr
+    SelectFwe SelectKBest SelectPercentile chi2/v f_classif/v f_oneway/v f_regression/v
+    r_regression/v
+sklearn.feature_selection._variance_threshold : VarianceThreshold
+sklearn.frozen._frozen : FrozenEstimator
+sklearn.gaussian_process._gpc : GaussianProcessClassifier
+    _BinaryGaussianProcessClassifierLaplace
+sklearn.gaussian_process._gpr : GaussianProcessRegressor
+sklearn.gaussian_process.kernels : ConstantKernel Product RBF
+sklearn.impute._base : MissingIndicator SimpleImputer
+sklearn.impute._knn : KNNImputer
+sklearn.isotonic : IsotonicRegression
+sklearn.kernel_approximation : AdditiveChi2Sampler Nystroem PolynomialCountSketch RBFSampler
+    SkewedChi2Sampler
+sklearn.kernel_ridge : KernelRidge
+sklearn.linear_model._base : LinearRegression
+sklearn.linear_model._bayes : ARDRegression BayesianRidge
+sklearn.linear_model._coordinate_descent : ElasticNet ElasticNetCV Lasso LassoCV
+    MultiTaskElasticNet MultiTaskElasticNetCV MultiTaskLasso MultiTaskLassoCV
+sklearn.linear_model._glm.glm : GammaRegressor PoissonRegressor TweedieRegressor
+sklearn.linear_model._huber : HuberRegressor
+sklearn.linear_model._least_angle : Lars LarsCV LassoLars LassoLarsCV LassoLarsIC
+sklearn.linear_model._logistic : LogisticRegression LogisticRegressionCV
+sklearn.linear_model._omp : OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV
+sklearn.linear_model._passive_aggressive : PassiveAggressiveClassifier
+    PassiveAggressiveRegressor
+sklearn.linear_model._perceptron : Perceptron
+sklearn.linear_model._quantile : QuantileRegressor
+sklearn.linear_model._ransac : RANSACRegressor
+sklearn.linear_model._ridge : Ridge RidgeCV RidgeClassifier RidgeClassifierCV
+sklearn.linear_model._sgd_fast : EpsilonInsensitive/c Hinge/c Huber/c Log/c ModifiedHuber/c
+    SquaredEpsilonInsensitive/c SquaredHinge/c SquaredLoss/c
+sklearn.linear_model._stochastic_gradient : SGDClassifier SGDOneClassSVM SGDRegressor
+sklearn.linear_model._theil_sen : TheilSenRegressor
+sklearn.manifold._classical_mds : ClassicalMDS
+sklearn.manifold._isomap : Isomap
+sklearn.manifold._locally_linear : LocallyLinearEmbedding
+sklearn.manifold._mds : MDS
+sklearn.manifold._spectral_embedding : SpectralEmbedding
+sklearn.manifold._t_sne : TSNE
+sklearn.metrics._classification : accuracy_score/v balanced_accuracy_score/v brier_score_loss/v
+    cohen_kappa_score/v d2_brier_score/v d2_log_loss_score/v f1_score/v fbeta_score/v
+    hamming_loss/v hinge_loss/v jaccard_score/v log_loss/v precision_score/v recall_score/v
+    zero_one_loss/v
+sklearn.metrics._dist_metrics : BrayCurtisDistance32/ BrayCurtisDistance64/ CanberraDistance32/
+    CanberraDistance64/ ChebyshevDistance32/ ChebyshevDistance64/ DiceDistance32/
+    DiceDistance64/ EuclideanDistance32/ EuclideanDistance64/ HammingDistance32/
+    HammingDistance64/ HaversineDistance32/ HaversineDistance64/ JaccardDistance32/
+    JaccardDistance64/ KulsinskiDistance32/ KulsinskiDistance64/ MahalanobisDistance32/
+    MahalanobisDistance64/ ManhattanDistance32/ ManhattanDistance64/ MatchingDistance32/
+    MatchingDistance64/ MinkowskiDistance32/ MinkowskiDistance64/ RogersTanimotoDistance32/
+    RogersTanimotoDistance64/ RussellRaoDistance32/ RussellRaoDistance64/ SEuclideanDistance32/
+    SEuclideanDistance64/ SokalMichenerDistance32/ SokalMichenerDistance64/
+    SokalSneathDistance32/ SokalSneathDistance64/ newObj/cs
+sklearn.metrics._ranking : average_precision_score/v coverage_error/v dcg_score/v
+    label_ranking_average_precision_score/v label_ranking_loss/v ndcg_score/v roc_auc_score/v
+    top_k_accuracy_score/v
+sklearn.metrics._regression : d2_absolute_error_score/v d2_pinball_score/v d2_tweedie_score/v
+    explained_variance_score/v max_error/v mean_absolute_error/v
+    mean_absolute_percentage_error/v mean_pinball_loss/v mean_squared_error/v
+    mean_squared_log_error/v median_absolute_error/v r2_score/v root_mean_squared_error/v
+    root_mean_squared_log_error/v
+sklearn.metrics._scorer : _CurveScorer _PassthroughScorer _Scorer
+sklearn.metrics.cluster._bicluster : consensus_score/v
+sklearn.metrics.cluster._supervised : adjusted_mutual_info_score/v adjusted_rand_score/v
+    completeness_score/v fowlkes_mallows_score/v homogeneity_score/v mutual_info_score/v
+    normalized_mutual_info_score/v rand_score/v v_measure_score/v
+sklearn.metrics.cluster._unsupervised : calinski_harabasz_score/v davies_bouldin_score/v
+    silhouette_score/v
+sklearn.mixture._bayesian_mixture : BayesianGaussianMixture
+sklearn.mixture._gaussian_mixture : GaussianMixture
+sklearn.model_selection._classification_threshold : FixedThresholdClassifier
+    TunedThresholdClassifierCV
+sklearn.model_selection._search : GridSearchCV RandomizedSearchCV
+sklearn.model_selection._split : StratifiedKFold
+sklearn.multiclass : OneVsOneClassifier OneVsRestClassifier OutputCodeClassifier
+    _ConstantPredictor
+sklearn.multioutput : ClassifierChain MultiOutputClassifier MultiOutputRegressor RegressorChain
+sklearn.naive_bayes : BernoulliNB CategoricalNB ComplementNB GaussianNB MultinomialNB
+sklearn.neighbors._ball_tree : BallTree/ newObj/cs
+sklearn.neighbors._classification : KNeighborsClassifier RadiusNeighborsClassifier
+sklearn.neighbors._graph : KNeighborsTransformer RadiusNeighborsTransformer
+sklearn.neighbors._kd_tree : KDTree/ newObj/cs
+sklearn.neighbors._kde : KernelDensity
+sklearn.neighbors._lof : LocalOutlierFactor
+sklearn.neighbors._nca : NeighborhoodComponentsAnalysis
+sklearn.neighbors._nearest_centroid : NearestCentroid
+sklearn.neighbors._regression : KNeighborsRegressor RadiusNeighborsRegressor
+sklearn.neighbors._unsupervised : NearestNeighbors
+sklearn.neural_network._multilayer_perceptron : MLPClassifier MLPRegressor
+sklearn.neural_network._rbm : BernoulliRBM
+sklearn.neural_network._stochastic_optimizers : AdamOptimizer
+sklearn.pipeline : FeatureUnion Pipeline
+sklearn.preprocessing._data : Binarizer KernelCenterer MaxAbsScaler MinMaxScaler Normalizer
+    PowerTransformer QuantileTransformer RobustScaler StandardScaler
+sklearn.preprocessing._discretization : KBinsDiscretizer
+sklearn.preprocessing._encoders : OneHotEncoder OrdinalEncoder
+sklearn.preprocessing._function_transformer : FunctionTransformer
+sklearn.preprocessing._label : LabelBinarizer LabelEncoder MultiLabelBinarizer
+sklearn.preprocessing._polynomial : PolynomialFeatures SplineTransformer
+sklearn.preprocessing._target_encoder : TargetEncoder
+sklearn.random_projection : GaussianRandomProjection SparseRandomProjection
+sklearn.semi_supervised._label_propagation : LabelPropagation LabelSpreading
+sklearn.semi_supervised._self_training : SelfTrainingClassifier
+sklearn.svm._classes : LinearSVC LinearSVR NuSVC NuSVR OneClassSVM SVC SVR
+sklearn.tree._classes : DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier
+    ExtraTreeRegressor
+sklearn.tree._tree : Tree/c
+sklearn.utils._bunch : Bunch/dn
+sklearn.utils._metadata_requests : MetadataRequest MethodMetadataRequest
+""",
+)
