@@ -26,7 +26,7 @@ from assay.actions.vulnerabilities import (
 from assay.errors import NotFound, Usage
 from assay.evidence import envelope as dsse
 from assay.evidence.signers import MemorySigner
-from assay.evidence.statement import Statement
+from assay.evidence.statement import Statement, Subject
 from assay.supply.advisories import vex
 from assay.types import Digest
 
@@ -100,10 +100,11 @@ def write_bom(
     producer: str = "assay.supply.bom/1",
     signer: Any = None,
     about: Digest | None = None,
+    name: str = "score@1",
 ) -> str:
     """The statement that `assay bom write` makes, by hand; the digest of its envelope."""
     found = town.ws.view.version("alpha", "score", "1")
-    subject = {"score@1": found.artifact, "score@1.onnx": found.served or found.artifact}
+    subject = {name: found.artifact, f"{name}.onnx": found.served or found.artifact}
     made = Statement.new(
         subject={"score@1": about} if about else subject,
         predicate_type="https://cyclonedx.org/bom",
@@ -263,7 +264,7 @@ def test_a_bill_of_materials_without_libraries_is_no_clean_bill(town: Town) -> N
     assert town.statements("vulnerabilities") == []
 
 
-@pytest.mark.parametrize("how", ["signer", "producer", "about", "superseded"])
+@pytest.mark.parametrize("how", ["signer", "producer", "about", "name", "superseded"])
 def test_only_the_workspaces_own_standing_bill_of_this_version_counts(town: Town, how: str) -> None:
     imported(town)
     write_bom(town, TORCH)
@@ -273,6 +274,8 @@ def test_only_the_workspaces_own_standing_bill_of_this_version_counts(town: Town
             write_bom(town, clean, signer=town.people["eve"])
         case "producer":
             write_bom(town, clean, producer="somebody/1")
+        case "name":
+            write_bom(town, clean, name="score@2")
         case "about":
             write_bom(town, clean, about=Digest("sha256:" + "ab" * 32))
         case _:
@@ -360,12 +363,14 @@ def test_a_vex_that_is_not_signed_by_the_door_counts_for_nothing(town: Town) -> 
     write_bom(town, TORCH)
     predicate = {"name": "score", "version": "1", "document": json.loads(NOT_AFFECTED)}
     about = artifact(town)
-    for signer, producer in (
-        (town.people["ann"], "assay.supply.vex/1"),
-        (town.workspace_key, "somebody/1"),
+    for signer, producer, name in (
+        (town.people["ann"], "assay.supply.vex/1", "score@1"),
+        (town.workspace_key, "somebody/1", "score@1"),
+        (town.workspace_key, "assay.supply.vex/1", "score@2"),
     ):
         made = town.statement("vex", predicate, "alpha", about=about, producer=producer)
-        town.slip_in(made, signer)
+        named = [Subject(name, made.subject[0].digest)]
+        town.slip_in(msgspec.structs.replace(made, subject=named), signer)
     assert town.do("eve", CHECK)["critical"] == 1
 
 

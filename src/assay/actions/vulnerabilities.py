@@ -131,13 +131,18 @@ def _subject(found: VersionState) -> dict[str, Digest]:
 
 
 def _evidence(view: View, found: VersionState) -> list[Evidence]:
-    """What is on record about a version and was not superseded."""
+    """What is on record about a version, by its name, and was not superseded.
+
+    Another version may have the same bytes, another author, and another origin.
+    """
+    named = f"{found.name}@{found.version}"
     digests = dict.fromkeys(d for d in (found.artifact, found.served) if d)
     superseded = view.state.superseded_in(found.project)
     return [
         item
         for item in view.evidence(found.project, *digests)
         if item.envelope_digest not in superseded
+        and named in (subject.name for subject in item.statement.subject)
     ]
 
 

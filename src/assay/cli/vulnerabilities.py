@@ -197,18 +197,21 @@ def is_file(subject: str) -> bool:
 
 
 def _check_file(path: Path, database: str, names: str, session: Session) -> dict[str, Any]:
-    from assay.supply.advisories import inventory, report
+    from assay.supply.advisories import report
     from assay.supply.advisories.matching import match
 
     given = Path(given_path(path))
     held = _held(database, session)
-    told = report.predicate(match(held, _packages(given)), held)
-    told["age_days"] = held.age_days(_now())
-    if given.is_file():
-        text = inventory.read_text(given)
-        if not text.lstrip().startswith("{"):
-            told["names"] = _findings(text, names)
+    found = _packages(given)
+    told = report.predicate(match(held, found), held)
+    told["names"] = _findings(given, found, names)
     return told
+
+
+def _days_since(time: str) -> int:
+    from assay.clock import parse_timestamp
+
+    return max(0, (_now() - parse_timestamp(time)).days)
 
 
 def _now() -> Any:
@@ -230,13 +233,20 @@ def _packages(path: Path) -> list[Package]:
     return msgspec.json.decode(found.value, type=list[Package])
 
 
-def _findings(text: str, names: str) -> list[dict[str, Any]]:
+def _findings(path: Path, found: list[Package], names: str) -> list[dict[str, Any]]:
+    """About a requirement file line by line, about anything else by the names in it."""
     import msgspec
 
     from assay.supply import packages
+    from assay.supply.advisories import inventory
 
     own = packages.read_names(Path(names)) if names else packages.NOBODY
-    return [msgspec.to_builtins(f) for f in packages.check_requirements(text, own)]
+    text = inventory.read_text(path) if path.is_file() and not inventory.is_lock(path) else "{"
+    if text.lstrip().startswith("{"):
+        told = packages.check_names([p.name for p in found if p.ecosystem == "PyPI"], own)
+    else:
+        told = packages.check_requirements(text, own)
+    return [msgspec.to_builtins(finding) for finding in told]
 
 
 def _status(told: dict[str, Any], fail_on: str) -> int:
@@ -268,13 +278,12 @@ def _print(told: dict[str, Any]) -> None:
         name = " ".join(filter(None, (item["package"] or "(no name)", item["version"])))
         say(f"[yellow]?[/] {escape(name)}: {escape(item['why'])}")
     for found in told.get("names", [])[:SHOWN]:
-        say(
-            f"[yellow]![/] line {found['line']}: {escape(found['package'])} {escape(found['what'])}"
-        )
+        where = f"line {found['line']}: " if found["line"] else ""
+        say(f"[yellow]![/] {where}{escape(found['package'])} {escape(found['what'])}")
         say(f"    → {escape(found['remedy'])}")
     say(escape(in_words(told)))
     database = told["database"]
-    say(f"  advisories of {database['modified']}{_age(told.get('age_days'))}")
+    say(f"  advisories of {database['modified']}{_age(_days_since(database['modified']))}")
     if not told["scored"]:
         say("  severities as published: pip install 'assay\\[supply]' scores CVSS vectors")
 

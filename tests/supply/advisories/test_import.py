@@ -177,6 +177,9 @@ def test_a_record_from_the_future_cannot_make_a_dump_look_fresh(tmp_path: Path) 
     base = folder(tmp_path / "dump", simple("X", "a", "1", modified="2026-01-03T00:00:00Z"))
     with pytest.raises(Usage, match="future"):
         imported(base, tmp_path)
+    hidden = simple("X", "a", "1", withdrawn="2027-01-01T00:00:00Z")
+    with pytest.raises(Usage, match="future"):
+        imported(folder(tmp_path / "hidden", hidden), tmp_path)
     edge = folder(tmp_path / "edge", simple("X", "a", "1", modified="2026-01-01T20:00:00Z"))
     assert imported(edge, tmp_path).records == 1
 

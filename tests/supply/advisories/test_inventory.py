@@ -177,6 +177,18 @@ def test_files_and_folders_are_told_apart(tmp_path: Path) -> None:
             inventory.from_file(tmp_path / bad)
 
 
+def test_locks_in_toml_are_read(tmp_path: Path) -> None:
+    listed = '[[package{}]]\nname = "a"\nversion = "1.0"\n[[package{}]]\nname = "b"\n'
+    for name, many in (("uv.lock", ""), ("pylock.toml", "s"), ("pylock.gpu.toml", "s")):
+        (tmp_path / name).write_text(listed.format(many, many))
+        found = inventory.from_file(tmp_path / name)
+        assert [(p.name, p.version) for p in found] == [("a", "1.0"), ("b", "")]
+    for bad in ("", "[", "package = 1", "[[package]]\nversion = '1'", "package = ['x']"):
+        (tmp_path / "uv.lock").write_text(bad)
+        with pytest.raises(Usage):
+            inventory.from_file(tmp_path / "uv.lock")
+
+
 def test_what_is_installed_here_is_found() -> None:
     assert {"msgspec", "packaging"} <= {package.name for package in inventory.installed()}
 

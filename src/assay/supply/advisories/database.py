@@ -136,9 +136,10 @@ def build(found: Iterable[osv.Record], *, now: datetime) -> bytes:
                 )
             if held[0] >= record.modified:
                 continue
-        if record.modified > now + _AHEAD:
+        latest = max(record.modified, record.withdrawn or record.modified)
+        if latest > now + _AHEAD:
             raise Usage(
-                f"{record.id} was changed on {record.modified:%Y-%m-%d}, which is in the future",
+                f"{record.id} was changed on {latest:%Y-%m-%d}, which is in the future",
                 remedy="correct the clock, or get the dump again: this one looks too fresh",
                 code="advisories.future",
             )

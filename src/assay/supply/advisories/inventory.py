@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -183,6 +184,29 @@ def from_requirements(text: str) -> list[Package]:
     return found
 
 
+def is_lock(path: Path) -> bool:
+    """Whether a file is a lock in TOML by its name: ``uv.lock``, ``poetry.lock``, ``pylock.toml``,
+    ``pylock.NAME.toml``."""
+    return path.suffix == ".lock" or (path.name.startswith("pylock.") and path.suffix == ".toml")
+
+
+def from_lock(text: str) -> list[Package]:
+    """The packages of a lock file in TOML; a folder or an address may have no version."""
+    try:
+        told = tomllib.loads(text)
+        listed = told.get("packages", told.get("package", []))
+        return [
+            Package("PyPI", str(package["name"]), str(package.get("version", "")))
+            for package in cast("list[dict[str, Any]]", listed)
+        ]
+    except (tomllib.TOMLDecodeError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        raise Usage(
+            f"the lock file cannot be read: {str(error)[:200]}",
+            remedy="write it again (`uv lock`, `poetry lock`, `pip lock`)",
+            code="advisories.input",
+        ) from error
+
+
 def installed(folders: Sequence[Path] | None = None) -> list[Package]:
     """The distributions of this interpreter, or of other library folders."""
     where = sys.path if folders is None else [str(folder) for folder in folders]
@@ -234,7 +258,10 @@ def from_file(path: Path) -> list[Package]:
         return installed([path])
     text = read_text(path)
     bom = read_bom(text)
-    found = from_bom(bom) if bom is not None else from_requirements(text)
+    if bom is not None:
+        found = from_bom(bom)
+    else:
+        found = from_lock(text) if is_lock(path) else from_requirements(text)
     if not found:
         raise Usage(
             f"{path} names no package",
