@@ -191,7 +191,7 @@ class ReleaseIntake(Action, frozen=True, kw_only=True):
             path = self._model(folder, found)
             version = self._again(doing, found, path, folder)
             if version is None:
-                version = doing.nested(self._registration(path))
+                version = doing.nested(self._registration(path, found))
         if version["details"]["quarantined"]:
             raise Verification(
                 f"{found.place}: the scan of {path.name} on its own is not clean",
@@ -247,7 +247,7 @@ class ReleaseIntake(Action, frozen=True, kw_only=True):
             )
         return paths[likely[0]] if len(likely) == 1 else folder
 
-    def _registration(self, path: Path) -> RegisterModel:
+    def _registration(self, path: Path, found: Held) -> RegisterModel:
         return RegisterModel(
             project=self.project,
             model=self.model,
@@ -260,7 +260,7 @@ class ReleaseIntake(Action, frozen=True, kw_only=True):
             threshold=self.threshold,
             sensitive=self.sensitive,
             leave_out=self.leave_out,
-            description=f"taken in from elsewhere: {self.digest}",
+            description=f"taken in from {found.place}: {found.digest}",
         )
 
     def _again(self, doing: Doing, found: Held, path: Path, folder: Path) -> dict[str, Any] | None:

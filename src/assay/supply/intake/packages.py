@@ -90,8 +90,8 @@ def _take(wheel: Path, claimed: str, request: Request, into: Quarantine) -> Fetc
         claim = Claim("sha256", member.recorded, "wheel RECORD")
         name = _name(member.path, locator.path)
         into.add(name, [member.content], size=len(member.content), claims=[claim])
-    checked = "given" if request.locator.digest else "the index's" if claimed else "nobody's"
-    note = f"{wheel.name}, {digest}, compared with {checked} digest"
+    by = "the digest given" if request.locator.digest else "the index's digest" if claimed else ""
+    note = f"{wheel.name}, {digest}, {f'compared with {by}' if by else 'compared with no digest'}"
     licence = metadata.expression(read.heads)
     return Fetched(digest, "" if licence == UNKNOWN else licence, (note,))
 
