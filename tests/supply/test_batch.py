@@ -127,6 +127,24 @@ def test_names_that_are_no_text_are_read_all_the_same(tmp_path: Path) -> None:
     assert one.path.endswith(odd)
 
 
+def test_a_file_of_a_folder_is_read_as_a_part_of_it_under_its_own_name(tmp_path: Path) -> None:
+    """Alone, source is what it is; beside a model somebody's loader may run it."""
+    folder = tmp_path / "model"
+    (folder / "blobs").mkdir(parents=True)
+    (folder / "blobs" / "abc").write_bytes(b"x = 1\n")
+    (folder / "modeling.py").symlink_to("blobs/abc")
+    (folder / "empty").write_bytes(b"")
+    done = batch.run(find([folder / "modeling.py", folder], ["blobs"]).files)
+    told = {Path(one.path).name: one.answer for one in done.files}
+    assert told["empty"].verdict == "clean"
+    found = [one.answer for one in done.files if one.path.endswith("modeling.py")][-1]
+    assert [(f.rule, f.where) for f in found.findings][:1] == [("python.beside", "+0")]
+    (folder / "modeling.py").unlink()
+    (folder / "modeling.py").write_bytes(b"x = 1\n")
+    (alone,) = batch.run(find([folder / "modeling.py"]).files).files
+    assert "python.beside" not in {f.rule for f in alone.answer.findings}
+
+
 # -- how they are read -----------------------------------------------------------------------------
 
 
@@ -169,7 +187,7 @@ class _Worker:
         self._answers = answers
 
     def call(self, request: bytes) -> bytes:
-        said = self._answers[Path(os.fsdecode(request)).name]
+        said = self._answers[Path(os.fsdecode(request.partition(b"\0")[0])).name]
         if isinstance(said, Exception):
             self.alive = False
             raise said
@@ -276,6 +294,6 @@ def test_a_target_that_is_not_to_be_read_starts_no_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(batch.Worker, "start", None)
-    done = batch.run([Target(Path("/x"), "x", 0, (), "file.linked", "is a link")])
+    done = batch.run([Target(Path("/x"), "x", 0, rule="file.linked", problem="is a link")])
     assert done.files[0].answer.verdict == "unscannable"
     assert done.level is None

@@ -10,20 +10,21 @@ else, and at level ``full`` sees only what was to be scanned.
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import msgspec
 
-from assay import canonical
+from assay import canonical, files
 from assay.errors import AssayError, Unavailable
 from assay.isolation.limits import GIB, LEVELS, MIB, Limits
 from assay.isolation.worker import Worker
-from assay.supply.findings import ORDER, Severity, printable
+from assay.supply.findings import ORDER, Report, Severity, printable
 from assay.supply.targets import Target
 
 Verdict: TypeAlias = Literal["clean", "suspicious", "unscannable", "malicious"]
@@ -79,27 +80,54 @@ class Batch(msgspec.Struct):
 
 
 def scanner(_: bytes) -> Callable[[bytes], bytes]:
-    """The factory that a confined worker is made of: path in, answer in JSON out."""
+    """The factory that a confined worker is made of: a request in, an answer in JSON out.
+
+    A request is the path, and behind a zero byte the file's name in its folder.
+    """
     return _scan_one
 
 
 def _scan_one(request: bytes) -> bytes:
-    from assay.supply.scan import scan
-
-    path = Path(os.fsdecode(request))
+    first, _, second = request.partition(b"\0")
+    path, inside = Path(os.fsdecode(first)), os.fsdecode(second)
     try:
-        told = scan(path)
-        findings = [msgspec.convert(found, Found) for found in told["findings"]]
-        digest = "" if told["verdict"] == "clean" else canonical.digest_file(path)
-        count = told["findings_count"]
-        answer = Answer(
-            told["verdict"], told["format"], told["bytes"], findings, count, str(digest)
-        )
+        answer = _of_part(path, inside) if inside else _alone(path)
+        if answer.verdict != "clean":
+            answer = msgspec.structs.replace(answer, digest=str(canonical.digest_file(path)))
     except AssayError as error:
         answer = unread("file.unreadable", error.message)
     except Exception as error:  # Whatever a reader trips over, the file is not read.
         answer = unread("scan.stopped", f"the reader failed ({type(error).__name__})")
     return msgspec.json.encode(answer)
+
+
+def _alone(path: Path) -> Answer:
+    from assay.supply.scan import scan
+
+    told = scan(path)
+    findings = msgspec.convert(told["findings"], list[Found])
+    return Answer(told["verdict"], told["format"], told["bytes"], findings, told["findings_count"])
+
+
+def _of_part(path: Path, inside: str) -> Answer:
+    """The answer about a file of a folder, whose readers are told that it is a part of one."""
+    from assay.supply.content import scan_content
+
+    report = Report()
+    report.files = 1
+    with files.open_input(path, what="model") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if not size:  # As in the scan of a folder: it has nothing that could run.
+            return Answer("clean", "empty", 0, [], 0)
+        with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as content:
+            name = inside.rpartition("/")[2]
+            kind = scan_content(content, 0, size, inside, name, report)
+    shown = printable(inside)
+    findings = [
+        Found(told["rule"], told["severity"], told["where"].removeprefix(shown), told["what"])
+        for told in report.findings
+    ]
+    return Answer(cast(Verdict, report.verdict), kind, size, findings, report.count)
 
 
 def unread(rule: str, what: str) -> Answer:
@@ -222,7 +250,7 @@ class _Crew:
 
 def _ask(worker: Worker, target: Target) -> Answer:
     try:
-        said = worker.call(os.fsencode(target.path))
+        said = worker.call(os.fsencode(target.path) + b"\0" + os.fsencode(target.inside))
     except Unavailable as error:
         return unread("scan.stopped", f"its reading was stopped: {error.message}")
     except AssayError as error:

@@ -14,10 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay.errors import Usage
-from assay.supply.findings import MOST_FILES
+from assay.supply.findings import MOST_BYTES, MOST_FILES
 
-MOST_BYTES = 256 << 30
-"""Bytes of one file; more cannot be read in the time that a scan may take."""
 TOGETHER = 256
 """Roots that one confined process is given."""
 
@@ -31,6 +29,8 @@ class Target:
     shown: str
     """As the user named it."""
     size: int
+    inside: str = ""
+    """Its name in the folder that was named; empty where the file itself was."""
     roots: tuple[Path, ...] = ()
     """What a process that reads it may see: the paths that were named, it among or below them."""
     rule: str = ""
@@ -66,7 +66,7 @@ def find(paths: Sequence[Path], exclude: Iterable[str] = ()) -> Targets:
                 if len(found.files) >= MOST_FILES:
                     what = f"there are more than {MOST_FILES:,} files; the others were not read"
                     found.files.append(
-                        Target(target.path, target.shown, 0, (), "folder.files", what)
+                        Target(target.path, target.shown, 0, rule="folder.files", problem=what)
                     )
                     return found
                 found.files.append(target)
@@ -100,7 +100,7 @@ def _below(
 ) -> Iterator[Target]:
     shown = os.fspath(path)
     if not stat.S_ISDIR(mode):
-        yield _target(real, shown, roots, None)
+        yield _target(real, shown, "", roots, None)
         return
     count = 0
     prefix = "" if shown == "." else f"{shown.rstrip('/')}/"
@@ -112,7 +112,7 @@ def _below(
                 entries = sorted(listed, key=lambda entry: entry.name)
         except OSError as error:
             what = f"the folder cannot be read: {error.strerror}"
-            yield Target(Path(folder), prefix + inside, 0, (), "file.unreadable", what)
+            yield Target(Path(folder), prefix + inside, 0, rule="file.unreadable", problem=what)
             count += 1
             continue
         below: list[tuple[str, str]] = []
@@ -124,18 +124,20 @@ def _below(
                 below.append((entry.path, f"{name}/"))
             else:
                 count += 1
-                yield _target(Path(entry.path), prefix + name, roots, real)
+                yield _target(Path(entry.path), prefix + name, name, roots, real)
         waiting += reversed(below)
     if not count:
         what = "the folder has no files to read"
-        yield Target(real, shown, 0, (), "empty", what)
+        yield Target(real, shown, 0, rule="empty", problem=what)
 
 
-def _target(path: Path, shown: str, roots: tuple[Path, ...], root: Path | None) -> Target:
+def _target(
+    path: Path, shown: str, inside: str, roots: tuple[Path, ...], root: Path | None
+) -> Target:
     """A file, or why it is not read."""
 
     def unread(rule: str, problem: str) -> Target:
-        return Target(path, shown, 0, (), rule, problem)
+        return Target(path, shown, 0, rule=rule, problem=problem)
 
     try:
         status = path.lstat()
@@ -152,4 +154,4 @@ def _target(path: Path, shown: str, roots: tuple[Path, ...], root: Path | None) 
     if status.st_size > MOST_BYTES:
         what = f"has {status.st_size:,} bytes, more than the {MOST_BYTES:,} that are read"
         return unread("file.too_large", what)
-    return Target(path, shown, status.st_size, roots)
+    return Target(path, shown, status.st_size, inside, roots)
