@@ -12,7 +12,7 @@ import msgspec
 
 from assay import files
 from assay.actions import intake_sources as sources
-from assay.actions.intake_records import REJECTION, RELEASE, Held, find, intakes, previous
+from assay.actions.intake_records import Held, find, intakes, previous
 from assay.actions.material import models_ring
 from assay.actions.models import RegisterModel
 from assay.actions.people import project_target
@@ -218,7 +218,7 @@ class ReleaseIntake(Action, frozen=True, kw_only=True):
         made = {ref: version["artifact"]}
         if version["served"]:
             made[f"{ref}.onnx"] = version["served"]
-        statements = [doing.attest(RELEASE, subject, predicate)]
+        statements = [doing.attest("intake-release", subject, predicate)]
         statements.append(doing.attest(records.KIND, made, origin, producer=records.PRODUCER))
         return Outcome({**predicate, "registered": version, "origin": origin}, statements)
 
@@ -308,7 +308,9 @@ class RejectIntake(Action, frozen=True, kw_only=True):
     def apply(self, doing: Doing) -> Outcome:
         found = find(doing.view, self.project, self.digest)
         predicate = {"digest": found.digest, "intake": found.envelope, "reason": self.reason}
-        statement = doing.attest(REJECTION, {f"intake:{found.place}": found.digest}, predicate)
+        statement = doing.attest(
+            "intake-rejection", {f"intake:{found.place}": found.digest}, predicate
+        )
         return Outcome({**predicate, "locator": found.place, "status": "rejected"}, [statement])
 
 
