@@ -265,6 +265,7 @@ def _dataset(dataset: Dataset, refs: Refs) -> dict[str, Any]:
             "type": "data",
             "bom-ref": refs.dataset(dataset),
             "name": dataset.name,
+            "version": str(dataset.content.value) if dataset.content.known else "",
             "licenses": _licences(dataset.licence),
             "data": [only(data)],
             "properties": [

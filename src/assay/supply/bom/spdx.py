@@ -197,6 +197,7 @@ class _Writer:
             "dataset_DatasetPackage",
             name,
             name=dataset.name,
+            software_packageVersion=_one(dataset.content),
             description=_one(dataset.description),
             software_primaryPurpose="data",
             originatedBy=[owner] if owner else [],
