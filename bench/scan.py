@@ -272,6 +272,9 @@ def main() -> None:
         sets = corpus(given.resolve())
         matrix("hostile files of the corpus", sets["malicious"], pythons, True)
         matrix("ordinary files of the corpus", sets["benign"], pythons, False)
+        told = ask("assay", pythons["assay"], sets["inert"])
+        print("\npayloads as data only, which should not be malicious: assay says")
+        print(f"  {dict(Counter(verdict for verdict, _ in told.values()))}")
     else:
         print(f"no corpus in {given}: generated files only")
     matrix("hostile files, generated", hostile, pythons, True)

@@ -39,6 +39,8 @@ _WORTH_A_PROCESS = 300
 """Small files whose reading costs about what a start does, with a margin."""
 _WORTH_BYTES = 64 * MIB
 _MOST_ANSWER = 1 << 20
+_MOST_HASHED = 64 * GIB
+"""A file that is longer than this, which may well be all holes, gets no digest."""
 _RANK = {verdict: rank for rank, verdict in enumerate(("clean", *reversed(ORDER)))}
 
 
@@ -92,7 +94,7 @@ def _scan_one(request: bytes) -> bytes:
     path, inside = Path(os.fsdecode(first)), os.fsdecode(second)
     try:
         answer = _of_part(path, inside) if inside else _alone(path)
-        if answer.verdict != "clean":
+        if answer.verdict != "clean" and answer.bytes <= _MOST_HASHED:
             answer = msgspec.structs.replace(answer, digest=str(canonical.digest_file(path)))
     except AssayError as error:
         answer = unread("file.unreadable", error.message)

@@ -108,7 +108,9 @@ def parse(data: bytes, *, today: date) -> Document:
     seen: set[tuple[str, str, str]] = set()
     for number, entry in enumerate(document.suppress, start=1):
         what = f"entry {number} ({entry.rule})"
-        if entry.expires > entry.added + timedelta(days=MOST_DAYS):
+        if type(entry.added) is not date or type(entry.expires) is not date:
+            raise _wrong(f"{what} gives a time where a day belongs")
+        if entry.expires - entry.added > timedelta(days=MOST_DAYS):
             raise _wrong(f"{what} lasts more than {MOST_DAYS} days from the day it was added")
         if entry.expires <= entry.added:
             raise _wrong(f"{what} expires before it was added")
