@@ -77,12 +77,30 @@ def test_a_link_is_followed_within_its_folder_only(tmp_path: Path) -> None:
     rules = {Path(target.shown).name: target.rule for target in found.files}
     assert rules == {
         "abc": "",
+        "model.bin": "",
         "out.bin": "file.linked",
         "gone.bin": "file.unreadable",
         "loop.bin": "file.unreadable",
         "folder": "file.special",
     }
-    assert verdicts(found)["abc"] == "malicious"
+    told = verdicts(found)
+    assert told["abc"] == told["model.bin"] == "malicious"
+
+
+def test_a_snapshot_of_a_hub_is_read_through_its_links_to_the_blobs_beside(tmp_path: Path) -> None:
+    hub = tmp_path / "models--org--name"
+    snapshot = hub / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (hub / "blobs").mkdir()
+    (hub / "blobs" / "1").write_bytes(EVIL)
+    (hub / "refs").write_bytes(GOOD)
+    (snapshot / "model.bin").symlink_to("../../blobs/1")
+    (snapshot / "out.bin").symlink_to("../../refs")
+    assert verdicts(find([snapshot])) == {"model.bin": "malicious", "out.bin": "unscannable"}
+    (hub / "blobs").rename(hub / "kept")
+    (hub / "blobs").symlink_to(tmp_path)
+    (tmp_path / "1").write_bytes(EVIL)
+    assert verdicts(find([snapshot]))["model.bin"] == "unscannable"
 
 
 def test_a_link_that_was_named_itself_is_not_followed(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Which files a scan of several paths reads: every regular file below them, each once.
 
-A symbolic link below a folder is followed only to a regular file inside the same folder (as the
-caches of model hubs lay their snapshots out); what else is not read is said, never left out.
+A symbolic link below a folder is followed only to a regular file inside the same folder, or, in the
+cache of a model hub, from ``snapshots/REVISION`` to the ``blobs`` beside; what else is not read is
+said, never left out.
 """
 
 from __future__ import annotations
@@ -53,16 +54,17 @@ def find(paths: Sequence[Path], exclude: Iterable[str] = ()) -> Targets:
     """
     found = Targets()
     patterns = tuple(exclude)
-    seen: set[Path] = set()
+    seen: set[str] = set()
     given = [_named(path) for path in paths]
     for first in range(0, len(given), TOGETHER):
         part = given[first : first + TOGETHER]
-        roots = tuple(dict.fromkeys(real for _, real, mode in part if not _special(mode)))
+        there = [real for _, real, mode in part if not _special(mode)]
+        roots = tuple(dict.fromkeys([*there, *filter(None, map(_blobs, there))]))
         for path, real, mode in part:
             for target in _below(path, real, mode, roots, patterns, found):
-                if target.path in seen and not target.rule:
+                if target.shown in seen:
                     continue
-                seen.add(target.path)
+                seen.add(target.shown)
                 if len(found.files) >= MOST_FILES:
                     what = f"there are more than {MOST_FILES:,} files; the others were not read"
                     found.files.append(
@@ -90,6 +92,14 @@ def _special(mode: int) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
+def _blobs(real: Path) -> Path | None:
+    """Where the files of a hub's snapshot lie that are linked from it."""
+    blobs = real.parent.parent / "blobs"
+    if real.parent.name != "snapshots" or blobs.is_symlink() or not blobs.is_dir():
+        return None
+    return blobs
+
+
 def _below(
     path: Path,
     real: Path,
@@ -100,8 +110,9 @@ def _below(
 ) -> Iterator[Target]:
     shown = os.fspath(path)
     if not stat.S_ISDIR(mode):
-        yield _target(real, shown, "", roots, None)
+        yield _target(real, shown, "", roots, ())
         return
+    within = tuple(filter(None, (real, _blobs(real))))
     count = 0
     prefix = "" if shown == "." else f"{shown.rstrip('/')}/"
     waiting = [(os.fspath(real), "")]
@@ -124,7 +135,7 @@ def _below(
                 below.append((entry.path, f"{name}/"))
             else:
                 count += 1
-                yield _target(Path(entry.path), prefix + name, name, roots, real)
+                yield _target(Path(entry.path), prefix + name, name, roots, within)
         waiting += reversed(below)
     if not count:
         what = "the folder has no files to read"
@@ -132,9 +143,9 @@ def _below(
 
 
 def _target(
-    path: Path, shown: str, inside: str, roots: tuple[Path, ...], root: Path | None
+    path: Path, shown: str, inside: str, roots: tuple[Path, ...], within: tuple[Path, ...]
 ) -> Target:
-    """A file, or why it is not read."""
+    """A file, or why it is not read; a link may lead to a place within these folders."""
 
     def unread(rule: str, problem: str) -> Target:
         return Target(path, shown, 0, rule=rule, problem=problem)
@@ -142,8 +153,8 @@ def _target(
     try:
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode):
-            path = path.resolve(strict=True) if root is not None else path
-            if root is None or not path.is_relative_to(root):
+            path = path.resolve(strict=True) if within else path
+            if not any(path.is_relative_to(folder) for folder in within):
                 return unread("file.linked", "is a symbolic link, which is not followed")
             status = path.lstat()
     except (OSError, RuntimeError) as error:
