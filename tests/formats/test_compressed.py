@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
+import importlib
 import lzma
+import sys
 import zlib
 
 import pytest
@@ -19,6 +22,10 @@ SQUEEZE = {
     "xz": lzma.compress,
     "lzma": lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE),
 }
+with contextlib.suppress(ImportError):
+    SQUEEZE["lz4"] = importlib.import_module("lz4.frame").compress
+with contextlib.suppress(ImportError):
+    SQUEEZE["zstd"] = importlib.import_module("backports.zstd").compress
 KINDS = st.sampled_from(sorted(SQUEEZE))
 
 
@@ -70,12 +77,18 @@ def test_an_altered_checksum_is_refused() -> None:
         assert refused(bytes(squeezed)) == "usage.compressed.damaged"
 
 
-def test_other_compressions_are_named_and_refused() -> None:
+def test_without_its_library_a_compression_is_named_and_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("lz4", "lz4.frame", "compression.zstd", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
     for magic, name in ((b"\x28\xb5\x2f\xfd", "zstd"), (b"\x04\x22\x4d\x18", "lz4")):
         with pytest.raises(Usage, match=name) as caught:
             inflate(magic + b"\0" * 20, limit=100)
         assert caught.value.code == "usage.compressed.kind"
         assert "zlib" in caught.value.remedy
+    with pytest.raises(Usage, match="unknown"):
+        inflate(b"nothing known", limit=100)
 
 
 def test_text_that_begins_with_x_is_not_zlib() -> None:

@@ -3,15 +3,17 @@
 joblib compresses a whole file with one of these and recognises them by their first bytes; so does
 this module.  A stream must be one single member with nothing behind it: Python's own readers
 accept several members in a row, and a reader that stops earlier than the victim's is a hiding
-place.
+place.  lz4 and zstd need a library each, which the extra ``compression`` brings; without it such a
+stream is refused like any other that cannot be read.
 """
 
 from __future__ import annotations
 
 import bz2
+import importlib
 import lzma
 import zlib
-from typing import Protocol
+from typing import Any, Protocol
 
 from assay.errors import Usage
 
@@ -54,6 +56,23 @@ class _Zlib:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
+def _lz4() -> tuple[_Stream, type[Exception]]:
+    # Blocks of a frame are of 4 MiB at most, so that little more than the output is held.
+    return importlib.import_module("lz4.frame").LZ4FrameDecompressor(), RuntimeError
+
+
+def _zstd() -> tuple[_Stream, type[Exception]]:
+    try:
+        library: Any = importlib.import_module("compression.zstd")  # Python 3.14
+    except ImportError:
+        library = importlib.import_module("backports.zstd")
+    window = {library.DecompressionParameter.window_log_max: 27}  # 128 MiB
+    return library.ZstdDecompressor(options=window), library.ZstdError
+
+
+_OPTIONAL = {"lz4": _lz4, "zstd": _zstd}
+
+
 def compression(head: bytes) -> str | None:
     """The compression a file's first bytes announce, or None."""
     for prefix, name in PREFIXES:
@@ -71,18 +90,28 @@ def inflate(data: bytes | memoryview, *, limit: int, partial: bool = False) -> b
     With `partial`, a stream that is longer gives its first `limit` bytes instead.  Raises `Usage`
     (``compressed.*``) for an unsupported compression, damage, a second member or too much output.
     """
-    name = compression(bytes(data[:8]))
+    name = compression(bytes(data[:8])) or "unknown"
     stream: _Stream
+    own_error: type[Exception] = EOFError
     if name in ("zlib", "gzip"):
         stream = _Zlib(31 if name == "gzip" else 15)
     elif name == "bz2":
         stream = bz2.BZ2Decompressor()
     elif name in ("xz", "lzma"):
         stream = lzma.LZMADecompressor(memlimit=256 << 20)
+    elif name in _OPTIONAL:
+        try:
+            stream, own_error = _OPTIONAL[name]()
+        except ImportError as error:
+            raise Usage(
+                f"compression {name} cannot be read without its library",
+                remedy="install assay[compression], or save the model with zlib, gzip or xz",
+                code="compressed.kind",
+            ) from error
     else:
         raise Usage(
-            f"compression {name or 'unknown'} is not supported",
-            remedy="save the model uncompressed, or with zlib, gzip, bz2, xz or lzma",
+            f"compression {name} is not supported",
+            remedy="save the model uncompressed, or with zlib, gzip, bz2, xz, lzma, lz4 or zstd",
             code="compressed.kind",
         )
     out = bytearray()
@@ -95,7 +124,7 @@ def inflate(data: bytes | memoryview, *, limit: int, partial: bool = False) -> b
             out += inflated
             if not piece and not inflated:
                 break
-    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, own_error) as error:
         raise Usage(f"the {name} data is damaged ({error})", code="compressed.damaged") from error
     if len(out) > limit:
         if partial:

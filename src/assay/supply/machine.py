@@ -86,7 +86,8 @@ class Machine:
             raise self._broken(
                 "work", "the pickles of the file have more opcodes than a scan reads"
             )
-        if len(self._stack) > _MOST_STACK or len(self._memo) > _MOST_MEMO:
+        held = max(len(self._stack), len(self._marks))
+        if held > _MOST_STACK or len(self._memo) > _MOST_MEMO:
             raise self._broken("work", "the pickle holds more values than a scan follows")
 
     def _take(self, count: int) -> int:

@@ -218,7 +218,11 @@ class Walk(Containers):
             with contextlib.suppress(Broken):
                 inner.walk()
             self.report.work = scratch.work
-            if scratch.count and any(map(_IDENTIFIER.fullmatch, scratch.globals)):
+            rules = {finding["rule"] for finding in scratch.findings}
+            reaches = bool(rules) and any(map(_IDENTIFIER.fullmatch, scratch.globals))
+            if "pickle.nested" in rules:
+                self._odd("nested", "pickles are nested in pickles too deep")
+            elif reaches or "pickle.carried" in rules:
                 self._find("pickle.carried", "carries another pickle, which is not clean, as data")
 
     def _persistent_line(self) -> None:
