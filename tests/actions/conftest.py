@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,3 +21,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Town:
 @pytest.fixture
 def town(built: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Town:
     return copy_of(built, tmp_path / "town", monkeypatch)
+
+
+@pytest.fixture
+def folder(town: Town) -> Path:
+    """A model as somebody else hands it over: ONNX and a card."""
+    made = town.base / "theirs"
+    made.mkdir()
+    (made / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Score\n")
+    shutil.copy(town.repo / "model.onnx", made / "score.onnx")
+    return made

@@ -3,7 +3,7 @@
 What lives here
     `people` (actors, roles, keys, tokens), `administration` (projects, policy, key rings),
     `datasets`, `models` (register), `extraction` (from sources; examine), `intake` (of somebody
-    else's models, with `intake_records` and `intake_sources`), `assessment`,
+    else's models, with `intake_data`, `intake_records` and `intake_sources`), `assessment`,
     `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill), `runs` (of
     pipelines; `run_host` and its neighbours are what a run reaches of the workspace),
     `comparison` (of two versions), `reading` (evidence, checks, bundles), `transparency` (one
@@ -30,6 +30,7 @@ FAMILIES = (
     "datasets",
     "extraction",
     "intake",
+    "intake_data",
     "models",
     "people",
     "reading",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,11 +9,18 @@ import msgspec
 
 from assay import files
 from assay.actions import intake_sources as sources
-from assay.actions.intake_records import Held, find, intakes, previous
+from assay.actions.intake_records import (
+    Held,
+    check_rejected,
+    find,
+    intakes,
+    previous,
+    release_target,
+)
 from assay.actions.material import models_ring
 from assay.actions.models import RegisterModel
 from assay.actions.people import project_target
-from assay.errors import Conflict, Usage, Verification
+from assay.errors import Usage, Verification
 from assay.formats.detect import detect
 from assay.isolation.limits import GIB, Limits
 from assay.isolation.run import run
@@ -85,7 +89,7 @@ class Intake(Action, frozen=True, kw_only=True):
             bucket=None if mirror else sources.bucket_of(doing.layout, self.project, locator),
             progress=doing.progress,
         )
-        with _scratch(doing) as work:
+        with sources.scratch(doing) as work:
             quarantine = Quarantine(work / "intake", locator.place, settings.limits)
             fetched = fetching.fetch(request, quarantine)
             digest = quarantine.finish()
@@ -162,29 +166,13 @@ class ReleaseIntake(Action, frozen=True, kw_only=True):
         check_name(self.model, what="model name")
         if not self.purpose:
             raise Usage("no purpose given", remedy="--purpose credit-scoring", code="purpose")
-        found = find(view, self.project, self.digest)
-        self._check_rejected(found)
-        facts = view.facts(self.project, found.digest)
-        context: dict[str, Any] = {"purpose": self.purpose, "facts": facts.values}
-        made = project_target(view, self.project, context)
-        made.digests = {f"intake:{found.place}": found.digest}
-        made.cited = sorted({cited for digests in facts.sources.values() for cited in digests})
-        made.words = {"project": self.project, "model": self.model, "purpose": self.purpose}
+        made = release_target(view, self.project, self.digest, self.purpose, self.despite)
+        made.words["model"] = self.model
         return made
-
-    def _check_rejected(self, found: Held) -> None:
-        if found.status == "rejected" and not self.despite:
-            raise Conflict(
-                f"{found.digest} from {found.place} was rejected: "
-                f"{found.events[-1].predicate.get('reason', '')}",
-                remedy="take in another revision; or say why it may be used all the same: "
-                "--despite REASON",
-                code="intake.rejected",
-            )
 
     def apply(self, doing: Doing) -> Outcome:
         found = find(doing.view, self.project, self.digest)
-        with _scratch(doing) as work:
+        with sources.scratch(doing) as work:
             folder = work / "intake"
             doing.progress("opening the quarantine")
             doing.store.extract_tree(models_ring(self.project), found.digest, folder)
@@ -200,7 +188,7 @@ class ReleaseIntake(Action, frozen=True, kw_only=True):
             )
         # A rejection while it was registered wins, as a revocation would.
         doing.view.follow()
-        self._check_rejected(find(doing.view, self.project, found.digest))
+        check_rejected(find(doing.view, self.project, found.digest), self.despite)
         ref = f"{version['model']}@{version['version']}"
         predicate = {
             "digest": found.digest,
@@ -337,14 +325,3 @@ def _converted(version: dict[str, Any]) -> dict[str, Any] | None:
     if not version["served"] or version["served"] == version["artifact"]:
         return None
     return {"from": details["format"], "to": "onnx", "parity": version["parity"]}
-
-
-@contextlib.contextmanager
-def _scratch(doing: Doing) -> Generator[Path]:
-    """A private folder of this decision, gone when the block ends or when recovery finds it."""
-    folder = doing.layout.root / "work" / doing.decision
-    files.make_folder(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

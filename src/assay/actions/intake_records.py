@@ -8,12 +8,14 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from assay.actions.material import models_ring
-from assay.errors import NotFound, Usage
+from assay.actions.people import project_target
+from assay.errors import Conflict, NotFound, Usage
 from assay.evidence.facts import Evidence
 from assay.evidence.state import kind_of
 from assay.supply import scan
 from assay.supply.intake import records
 from assay.types import Digest
+from assay.workspace.action import Target
 from assay.workspace.door import PRODUCER as DOOR
 from assay.workspace.view import View
 
@@ -101,6 +103,31 @@ def previous(view: View, project: str, place: str, digest: Digest) -> Held | Non
     ]
     last = max(released, key=lambda pair: pair[0], default=None)
     return last[1] if last is not None and last[1].digest != digest else None
+
+
+def release_target(view: View, project: str, digest: str, purpose: str, despite: str) -> Target:
+    """A release as policy sees it: the project, and every fact about what was fetched."""
+    found = find(view, project, digest)
+    check_rejected(found, despite)
+    facts = view.facts(project, found.digest)
+    context: dict[str, Any] = {"purpose": purpose, "facts": facts.values}
+    made = project_target(view, project, context)
+    made.digests = {f"intake:{found.place}": found.digest}
+    made.cited = sorted({cited for digests in facts.sources.values() for cited in digests})
+    made.words = {"project": project, "purpose": purpose}
+    return made
+
+
+def check_rejected(found: Held, despite: str) -> None:
+    """Raise `Conflict` for what was rejected, unless it is said why it is released all the same."""
+    if found.status == "rejected" and not despite:
+        raise Conflict(
+            f"{found.digest} from {found.place} was rejected: "
+            f"{found.events[-1].predicate.get('reason', '')}",
+            remedy="take in another revision; or say why it may be used all the same: "
+            "--despite REASON",
+            code="intake.rejected",
+        )
 
 
 def kept_of_intakes(view: View) -> list[tuple[str, Digest]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +162,14 @@ def attributed_to(doing: Doing, quarantine: Quarantine, bundle: str, root: str) 
             if set(leaf.statement.digests) & artifacts
         ][:200],
     }
+
+
+@contextlib.contextmanager
+def scratch(doing: Doing) -> Generator[Path]:
+    """A private folder of this decision, gone when the block ends or when recovery finds it."""
+    folder = doing.layout.root / "work" / doing.decision
+    files.make_folder(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from assay.cli import words
+from assay.cli import intake_data, words
 from assay.cli.groups import Group
 from assay.cli.model import label_value
 from assay.cli.output import counted, emit, escape, note, say, table
@@ -62,6 +62,7 @@ Reference = Annotated[
 def add_to(app: typer.Typer) -> None:
     for command in (list_intakes, show, release, reject):
         intake.command(command.__name__.partition("_")[0])(command)
+    intake.command("release-data")(intake_data.release_data)
     app.add_typer(intake, name="intake")
 
 
@@ -188,7 +189,8 @@ def show(
         table(["fact", "value"], rows, empty="no facts yet")
         for event in held.events:
             p = event.predicate
-            told = p.get("reason") or f"{p.get('model')}@{p.get('version')}"
+            named = f"{p['model']}@{p['version']}" if "model" in p else p.get("dataset", "")
+            told = p.get("reason") or named
             what = {"intake-release": "released as", "intake-rejection": "rejected"}[event.kind]
             say(f"  {what}: {escape(told)}  {event.issued}")
         say(f"  status: [bold]{held.status}[/]")
