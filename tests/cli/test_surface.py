@@ -44,6 +44,7 @@ def test_every_command_teaches_with_an_example_and_speaks_json(
 ALONE = {
     *(("init",), ("verify",), ("actor", "new-key"), ("keys", "new-recovery"), ("data", "sample")),
     *(("ci", "run"), ("ci", "init"), ("ci", "comment")),
+    *(("ledger", "watch"), ("witness", "init"), ("witness", "vkey"), ("witness", "serve")),
 }
 """The commands that work without a workspace."""
 

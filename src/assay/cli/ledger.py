@@ -308,7 +308,8 @@ def watch(
     Exit status 0: fine. 4: misbehaviour, or what no honest log shows; a fork is written to a file
     that assay verify checks. 1: no answer, or a stale one. Without --once it goes on until 4.
 
-    Example: assay ledger watch https://example.com/ledger --vkey "$VKEY" --state seen --once
+    Example: assay ledger watch https://example.com/ledger --once \\
+        --vkey "$VKEY" --state ledger.seen
     """
     import json
 

@@ -176,7 +176,8 @@ def add(
 ) -> None:
     """Ask one more witness from now on.
 
-    Example: assay ledger witness add https://witness.example.com witness.example.com+12345678+BA…
+    Example: assay ledger witness add https://witness.example.com \\
+        witness.example.com+12345678+BA…
     """
     _change(lambda held: held.with_one(url, vkey), as_json)
 

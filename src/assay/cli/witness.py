@@ -43,7 +43,8 @@ def init(
     printed. A witness whose file is lost must be replaced by a new one with a new key: it would
     not know any more what it signed.
 
-    Example: assay witness init --name witness.example.com --key witness.pem --state witness.state
+    Example: assay witness init --name witness.example.com \\
+        --key witness.pem --state witness.state
     """
     from assay.evidence.cosignatures import COSIGNATURE, VerifierKey
     from assay.evidence.notes import check_origin
@@ -98,7 +99,8 @@ def serve(
 ) -> None:
     """Cosign checkpoints of these logs over HTTP (C2SP tlog-witness), as long as they only grow.
 
-    Example: assay witness serve --key witness.pem --state witness.state --log "$VKEY"
+    Example: assay witness serve --log "$VKEY" \\
+        --key witness.pem --state witness.state
     """
     from assay.cli.ledger import listen
     from assay.clock import SystemClock
