@@ -137,7 +137,6 @@ class _Gatherer:
 
     def _model(self, metrics: list[Metric], intake: Evidence | None) -> Model:
         found, d, source = self._found, self._found.details, self._evidence.source
-        observed = d.get("provenance") == "observed"
         kind = {"classifier": "classification", "regressor": "regression"}.get(
             str(d.get("kind", "")), ""
         )
@@ -158,9 +157,7 @@ class _Gatherer:
             served=evidence(found.served, source)
             if found.served
             else unknown(str(d.get("unservable") or "nothing of it can be served")),
-            producer=evidence(self._by, source, "the run that made it was observed")
-            if observed
-            else declared(self._by, "whoever registered it", source),
+            producer=self._producer(intake),
             registered=evidence(registered, source),
             purpose=declared(d["purpose"], self._by, source),
             description=declared(d.get("description"), self._by, source),
@@ -173,22 +170,30 @@ class _Gatherer:
             outputs=evidence(classes or (["a number"] if kind == "regression" else None), source),
             approach=declared("supervised" if d.get("label") else "", self._by, source),
             training=declared(taught, self._by, source),
-            parent=self._parent(intake),
             references=self._references(intake),
             metrics=tuple(metrics),
         )
+
+    def _producer(self, intake: Evidence | None) -> Told:
+        """Whoever ran what made it; of what came from elsewhere, whoever signed it or its place."""
+        if self._found.details.get("provenance") == "observed":
+            why = "the run that made it was observed"
+            return evidence(self._by, self._evidence.source, why)
+        if intake is None:
+            return declared(self._by, "whoever registered it", self._evidence.source)
+        p = intake.statement.predicate
+        signed: Any = p.get("signature") or {}
+        if signed.get("trusted") is True and signed.get("identity"):
+            return evidence(str(signed["identity"]), intake.envelope_digest, "its signature holds")
+        place: Any = p.get("source") or {}
+        where = f"{place.get('scheme')}:{place.get('locator')}"
+        return declared(where, "the place that it was taken from", intake.envelope_digest)
 
     def _model_licence(self, intake: Evidence | None) -> Licence:
         said = str(intake.statement.predicate.get("licence") or "") if intake else ""
         if intake is None or not said:
             return Licence(why="nobody declares the licence of the model")
         return spell(said, "whoever it was taken in from", intake.envelope_digest)
-
-    def _parent(self, intake: Evidence | None) -> Told:
-        previous = intake.statement.predicate.get("previous") if intake else None
-        if intake is not None and previous:
-            return evidence(str(previous), intake.envelope_digest)
-        return unknown("nobody says whether it was made from another model")
 
     def _references(self, intake: Evidence | None) -> Told:
         origin = intake.statement.predicate.get("source") if intake else None

@@ -92,5 +92,6 @@ def _from_sheet(made: Dataset, sheet: Evidence, made_from: Told) -> Dataset:
         purposes=answer("motivation", "purposes"),
         format=answer("preprocessing", "format"),
         statistics=evidence(counts or None, source),
-        made_from=made_from,
+        # What was taken from a source by assay itself is made from nothing else.
+        made_from=made_from if made_from.known else answer("collection", "source"),
     )

@@ -114,7 +114,7 @@ def _outputs(item: Evidence) -> list[str]:
     return [
         _PREFIX + subject.digest["sha256"]
         for subject in item.statement.subject
-        if subject.name not in ("key", "resume") and "sha256" in subject.digest
+        if subject.name not in ("key", "resume", "run") and "sha256" in subject.digest
     ]
 
 

@@ -175,7 +175,7 @@ def check(
 
     Example: assay bom check model.cdx.json
     """
-    found = {"file": str(path), **_checked(path)}
+    found: dict[str, Any] = {"file": str(path), **_checked(path)}
     emit(
         as_json,
         found,

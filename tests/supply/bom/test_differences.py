@@ -20,13 +20,13 @@ def document(**changes: Any) -> dict[str, Any]:
     return cyclonedx.document(full(**changes))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(contents)
 def test_a_bill_does_not_differ_from_itself(made: Contents) -> None:
     assert diff(cyclonedx.document(made), cyclonedx.document(made))["same"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(contents, contents)
 def test_what_is_added_one_way_is_removed_the_other(one: Contents, other: Contents) -> None:
     there = diff(cyclonedx.document(one), cyclonedx.document(other))

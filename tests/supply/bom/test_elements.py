@@ -66,7 +66,7 @@ def test_of_a_bill_that_says_nothing_all_but_the_document_itself_is_unknown() ->
     assert all(e.why and not e.where for e in found if e.status == "known unknown")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(contents)
 def test_each_element_says_why_and_the_known_ones_where(made: Contents) -> None:
     for element in elements.check(made):
