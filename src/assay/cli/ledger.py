@@ -308,6 +308,7 @@ def watch(
     Exit status 0: fine. 4: misbehaviour, or what no honest log shows; a fork is written to a file
     that assay verify checks. 1: no answer, or a stale one. Without --once it goes on until 4.
 
+    \b
     Example: assay ledger watch https://example.com/ledger --once \\
         --vkey "$VKEY" --state ledger.seen
     """

@@ -176,6 +176,7 @@ def add(
 ) -> None:
     """Ask one more witness from now on.
 
+    \b
     Example: assay ledger witness add https://witness.example.com \\
         witness.example.com+12345678+BA…
     """

@@ -43,6 +43,7 @@ def init(
     printed. A witness whose file is lost must be replaced by a new one with a new key: it would
     not know any more what it signed.
 
+    \b
     Example: assay witness init --name witness.example.com \\
         --key witness.pem --state witness.state
     """
@@ -99,6 +100,7 @@ def serve(
 ) -> None:
     """Cosign checkpoints of these logs over HTTP (C2SP tlog-witness), as long as they only grow.
 
+    \b
     Example: assay witness serve --log "$VKEY" \\
         --key witness.pem --state witness.state
     """
