@@ -32,8 +32,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import benign_models
-import malicious_models
+import _benign_models
+import _malicious_models
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build"
@@ -83,6 +83,12 @@ def environment(name: str, *steps: Sequence[str]) -> Path | None:
     return python
 
 
+def libraries() -> Path | None:
+    """The Python that makes ordinary models."""
+    alone = ["--no-deps", *_benign_models.ALONE]
+    return environment("benign", _benign_models.LIBRARIES, alone, _benign_models.BESIDE)
+
+
 def quiet(home: Path) -> dict[str, str]:
     """The environment that peers run in: no telemetry, nothing of this user's."""
     return {
@@ -105,7 +111,7 @@ def ask(
         if scanner != "assay":
             env.pop("PYTHONPATH", None)
         done = subprocess.run(
-            [python, HERE / "scan_peers.py", scanner, str(seconds)],
+            [python, HERE / "_scan_peers.py", scanner, str(seconds)],
             input="".join(f"{path}\n" for path in files),
             capture_output=True, text=True, env=env, cwd=home,
         )  # fmt: skip
@@ -132,12 +138,11 @@ def generated() -> tuple[list[Path], list[Path]]:
     """The hostile and the ordinary files; the latter empty where their libraries are not had."""
     hostile = BUILD / "bench-malicious"
     shutil.rmtree(hostile, ignore_errors=True)
-    malicious_models.make(hostile)
+    _malicious_models.make(hostile)
     ordinary = BUILD / "bench-benign"
-    script = HERE / "benign_models.py"
+    script = HERE / "_benign_models.py"
     if not ordinary.exists() or ordinary.stat().st_mtime < script.stat().st_mtime:
-        alone = ["--no-deps", *benign_models.ALONE]
-        python = environment("benign", benign_models.LIBRARIES, alone, benign_models.BESIDE)
+        python = libraries()
         shutil.rmtree(ordinary, ignore_errors=True)
         ordinary.mkdir(parents=True)
         if python is None:
@@ -203,7 +208,10 @@ def _why(path: Path) -> str:
 
 def throughput(pythons: Mapping[str, Path]) -> None:
     python = environment(
-        "benign", benign_models.LIBRARIES, ["--no-deps", *benign_models.ALONE], benign_models.BESIDE
+        "benign",
+        _benign_models.LIBRARIES,
+        ["--no-deps", *_benign_models.ALONE],
+        _benign_models.BESIDE,
     )
     if python is None:
         return
@@ -266,6 +274,7 @@ def _cost(command: Sequence[str]) -> tuple[float, float]:
 
 def main() -> None:
     given = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent.parent / "shared/scan-corpus"
+    print("peers:", ", ".join(sorted({packages[0] for _, packages in PEERS.values()})))
     pythons = scanners()
     hostile, ordinary = generated()
     if (given / "manifest.csv").is_file():

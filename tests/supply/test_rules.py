@@ -73,7 +73,7 @@ def known() -> dict[str, rules.Rule]:
 
 def hostile(folder: Path) -> list[Path]:
     """The files that the benchmark generates; they are only ever read."""
-    code = ROOT / "bench" / "malicious_models.py"
+    code = ROOT / "bench" / "_malicious_models.py"
     subprocess.run([sys.executable, code, folder], check=True, capture_output=True, timeout=60)
     return sorted(folder.iterdir())
 

@@ -1,6 +1,6 @@
 """Hostile model files, assembled byte by byte: nothing here is ever loaded or run.
 
-Run: ``python bench/malicious_models.py FOLDER``.  Each payload (a function that should not be
+Run: ``python bench/_malicious_models.py FOLDER``.  Each payload (a function that should not be
 reached, and how) goes into each pickle dialect, and one payload into each container, trick and
 other format.  File names say what they are.
 """
@@ -20,12 +20,12 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from malicious_pickles import DIALECTS, EVIL, FRAMED, misuses, payloads, tricks
+from _malicious_pickles import DIALECTS, EVIL, FRAMED, misuses, payloads, tricks
 
 
 def containers() -> Iterator[tuple[str, bytes]]:
     """One hostile pickle in everything that can hold one."""
-    for name, data in (("gz", gzip.compress(EVIL)), ("bz2", bz2.compress(EVIL)),
+    for name, data in (("gz", gzip.compress(EVIL, mtime=0)), ("bz2", bz2.compress(EVIL)),
                        ("xz", lzma.compress(EVIL)), ("zlib", zlib.compress(EVIL)),
                        ("lzma", lzma.compress(EVIL, lzma.FORMAT_ALONE))):  # fmt: skip
         yield f"joblib-{name}.joblib", data
@@ -79,7 +79,7 @@ def containers() -> Iterator[tuple[str, bytes]]:
     yield "zip-wrong-crc.pt", broken_crc(torch_zip(EVIL))
     yield "zip-two-names.pt", doubled()
     yield "tar.tar", tarred({"model.pkl": EVIL})
-    yield "nemo.nemo", gzip.compress(tarred({"model_weights.ckpt": EVIL}))
+    yield "nemo.nemo", gzip.compress(tarred({"model_weights.ckpt": EVIL}), mtime=0)
     yield "tar-slip.tar", tarred({"../../etc/cron.d/x": b"* * * * * root id\n"})
     yield "tar-link.tar", linked()
     yield "sevenzip.7z", b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(24)

@@ -1,6 +1,6 @@
 """Ordinary model files, made by the real libraries: what no scanner should stumble over.
 
-Run: ``python bench/benign_models.py FOLDER`` in an environment that has the libraries
+Run: ``python bench/_benign_models.py FOLDER`` in an environment that has the libraries
 (`bench/scan.py` makes one).  What is not installed is left out, and named on standard error.  The
 file's name begins with its family; nothing here is downloaded.
 """

@@ -1,6 +1,6 @@
 """One scanner over a list of files, in its own environment: an adapter for `bench/scan.py`.
 
-Run: ``python scan_peers.py SCANNER SECONDS < paths``.  Prints a line of JSON for each file: what
+Run: ``python _scan_peers.py SCANNER SECONDS < paths``.  Prints a line of JSON for each file: what
 its own command line would answer with its defaults, and the processor time it took, imports left
 out.  After SECONDS of processor time the rest is left out, and missing in the answer.
 """

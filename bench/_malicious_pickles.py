@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from malicious_names import PAYLOADS
+from _malicious_names import PAYLOADS
 
 
 def payloads() -> Iterator[tuple[str, str]]:
