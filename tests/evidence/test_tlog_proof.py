@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assay.canonical import digest
 from assay.clock import FixedClock
-from assay.errors import AssayError, Corrupt, Verification
+from assay.errors import AssayError, Corrupt, Usage, Verification
 from assay.evidence import envelope as dsse
 from assay.evidence import merkle, notes, tiles, tlog_proof
 from assay.evidence.cosignatures import VerifierKey
@@ -180,7 +180,7 @@ def test_extra_data_that_opens_nothing_is_refused(extra: bytes) -> None:
 
 
 def test_a_proof_without_extra_data_is_not_guessed_at() -> None:
-    with pytest.raises(Verification, match="does not say which leaf"):
+    with pytest.raises(Usage, match="does not say what its leaf"):
         checked(made(3, 1))
 
 

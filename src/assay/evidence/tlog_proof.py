@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from assay import canonical
-from assay.errors import Corrupt, Verification
+from assay.errors import Corrupt, Usage
 from assay.evidence import envelope as dsse
 from assay.evidence import merkle
 from assay.evidence.cosignatures import Note, VerifierKey, check_log, read_note
@@ -106,11 +106,11 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 def open_leaf(extra: bytes | None) -> Opened:
-    """The leaf that `extra` describes, to be verified with; raises `Corrupt`."""
+    """The leaf that `extra` describes, to be verified with; raises `Corrupt`, or `Usage` without."""
     if extra is None:
-        raise Verification(
-            "the proof does not say which leaf it is about",
-            remedy="it is not one that assay made: check it with the tool of that log",
+        raise Usage(
+            "the proof does not say what its leaf is made of, so there is nothing to compare",
+            remedy="check it with the leaf that lies beside it, or with the tool of that log",
             code="proof.extra",
         )
     plain = canonical.decode(extra, what="tlog-proof: extra")
