@@ -15,6 +15,7 @@ from workspace.town import Town
 
 from assay.actions.intake import Intake
 from assay.actions.intake_records import intakes
+from assay.actions.passports import sentences
 from assay.errors import Denied, NotFound, Unavailable, Usage, Verification
 from assay.supply.intake import records
 from assay.types import Digest
@@ -168,6 +169,15 @@ def test_a_released_model_is_a_version_with_its_origin(town: Town, folder: Path)
     assert asked["registerModel"].predicate["parent"] == asked["releaseIntake"].header.id
     assert asked["releaseIntake"].predicate["evidence"]
     town.check()
+
+
+def test_a_passport_says_where_a_model_was_taken_from(town: Town, folder: Path) -> None:
+    out = town.do("eve", release(pinned(town, folder)["digest"]))
+    said = dict(sentences("intake", out["origin"]))["Taken in"]
+    assert str(folder) in said
+    assert "apache-2.0" in said
+    assert "unsigned" in said
+    assert "score.onnx" in dict(sentences("intake-release", out))["Out of quarantine"]
 
 
 def test_a_data_scientist_takes_in_and_an_engineer_releases(town: Town, folder: Path) -> None:

@@ -289,6 +289,20 @@ def _built(p: dict[str, Any]) -> list[tuple[str, str]]:
     return [("How it was made", origin.in_words(p))]
 
 
+def _intake(p: dict[str, Any]) -> list[tuple[str, str]]:
+    source = p["source"]
+    pinned = "which was asked for by name" if source["pinned"] else "as it was then, not pinned"
+    licence = f"declares the licence {p['licence']}" if p["licence"] else "declares no licence"
+    found = f"from {source['locator']}, {source['revision']}, {pinned}; {licence}; {p['signer']}"
+    return [("Taken in", found)]
+
+
+def _released(p: dict[str, Any]) -> list[tuple[str, str]]:
+    told = f"{p['file'] or 'the whole folder'} of {p['digest']}, for {p['purpose']}"
+    despite = f"; although it was rejected: {p['despite']}" if p["despite"] else ""
+    return [("Out of quarantine", f"{told}{despite}")]
+
+
 def _doctor(p: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         (
@@ -305,6 +319,8 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "parity": _parity,
     "scan": _scan,
     "model-version": _version,
+    "intake": _intake,
+    "intake-release": _released,
     "doctor": _doctor,
     SLSA_PROVENANCE: _built,
 }

@@ -60,6 +60,14 @@ def test_a_repository_is_taken_at_the_commit_that_its_branch_is_now(take: Take) 
         assert [a.path.split("?")[0] for a in there.asked] == ["/objects/model.onnx"]
 
 
+def test_how_git_keeps_a_repository_is_no_part_of_the_model(take: Take) -> None:
+    with hub() as (made, here, there):
+        made.files[".gitattributes"] = b"*.bin filter=lfs"
+        settings = here.settings(there, hub=here.url, limits=SMALL)
+        _, held = take("hf:acme/credit", settings)
+        assert [t.path for t in held.taken] == ["README.md", "config.json", "model.onnx"]
+
+
 def test_files_are_chosen_by_patterns_and_the_card_always_comes(take: Take) -> None:
     with hub() as (_, here, there):
         settings = here.settings(there, hub=here.url, limits=SMALL)

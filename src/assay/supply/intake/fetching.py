@@ -62,6 +62,8 @@ class Request:
 
     def wanted(self, path: str) -> bool:
         """Whether a file is asked for; what says who made it and under which licence always is."""
+        if self.locator.scheme == "hf" and path in GIT:
+            return False
         return (
             not self.only
             or path in ALWAYS
@@ -69,6 +71,8 @@ class Request:
         )
 
 
+GIT = frozenset({".gitattributes", ".gitignore", ".gitmodules"})
+"""How git keeps a repository: no part of a model, and of a hub's repositories not taken."""
 ALWAYS = frozenset({"README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "model.sig"})
 
 
