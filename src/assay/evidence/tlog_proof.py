@@ -106,7 +106,7 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 def open_leaf(extra: bytes | None) -> Opened:
-    """The leaf that `extra` describes, to be verified with; raises `Corrupt`, or `Usage` without."""
+    """The leaf that `extra` describes, to be verified with; raises `Corrupt` or `Usage`."""
     if extra is None:
         raise Usage(
             "the proof does not say what its leaf is made of, so there is nothing to compare",
