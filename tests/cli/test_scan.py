@@ -341,6 +341,21 @@ def test_help_loads_neither_the_scanner_nor_a_library_that_computes() -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_a_scan_without_suppressions_loads_no_cryptography_and_no_library_of_models(
+    models: Any,
+) -> None:
+    code = (
+        "import sys; from assay.cli.app import run; run(['scan', 'good.pkl', '--json']);"
+        "heavy = {'numpy', 'onnx', 'sqlalchemy', 'cryptography', 'bandit', 'torch'};"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=models.ws, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr.strip() == "[]"
+
+
 def test_a_scan_reads_no_workspace_and_no_keys(models: Any) -> None:
     (models.ws / "assay.toml").write_text("this is no configuration [")
     before = sorted(models.folder.iterdir())

@@ -17,18 +17,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from assay import canonical, files
 from assay.errors import Corrupt, NotFound, Usage, Verification
-from assay.evidence import envelope as envelopes
-from assay.evidence.envelope import Envelope, Signature
-from assay.evidence.signers import PublicKey, Signer
 from assay.supply.batch import Batch, Found, Scanned
 from assay.supply.findings import ORDER, Severity
+
+if TYPE_CHECKING:  # A scan without suppressions loads no cryptography.
+    from assay.evidence.envelope import Envelope
+    from assay.evidence.signers import PublicKey, Signer
 
 FORMAT = "assay/suppressions/v1"
 PAYLOAD_TYPE = "application/vnd.assay.suppressions.v1+toml"
@@ -171,6 +172,9 @@ def signature_path(path: Path) -> Path:
 
 def sign(data: bytes, *signers: Signer) -> bytes:
     """The envelope over the bytes of a file."""
+    from assay.evidence import envelope as envelopes
+    from assay.evidence.envelope import Envelope, Signature
+
     signed = envelopes.pae(PAYLOAD_TYPE, data)
     made = Envelope(
         canonical.b64(data),
@@ -186,6 +190,8 @@ def load(path: Path, keys: Sequence[PublicKey], *, today: date) -> Trusted:
     Raises `Verification` when the signature is missing, by nobody of `keys`, or over other bytes;
     `Usage`, `Corrupt` and `NotFound` as reading does.
     """
+    from assay.evidence import envelope as envelopes
+
     data = files.read(path, limit=_MOST_BYTES, what="suppressions")
     beside = signature_path(path)
     try:
@@ -216,6 +222,8 @@ def load(path: Path, keys: Sequence[PublicKey], *, today: date) -> Trusted:
 
 
 def _envelope(data: bytes) -> Envelope:
+    from assay.evidence.envelope import Envelope
+
     try:
         made = msgspec.json.decode(data, type=Envelope)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
