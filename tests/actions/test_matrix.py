@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from workspace.town import WORKSPACE, Town, copy_of, dataset, enrolment, model
 
-from assay import actions
+from assay import actions, canonical
 from assay.actions.administration import (
     ApplyPolicy,
     CollectGarbage,
@@ -24,6 +24,8 @@ from assay.actions.backups import BackupRings
 from assay.actions.comparison import CompareModels
 from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn
 from assay.actions.extraction import ExamineDataset, ExtractDataset
+from assay.actions.intake import Intake, RejectIntake, ReleaseIntake
+from assay.actions.intake_data import ReleaseData
 from assay.actions.models import ScanModel
 from assay.actions.people import (
     CreateToken,
@@ -39,6 +41,8 @@ from assay.actions.runs import ReadRun, RunPipeline
 from assay.actions.serving import Deploy, Kill, Query
 from assay.errors import AssayError, Denied
 from assay.policy.rules import ROLE
+from assay.store import trees
+from assay.store.trees import TreeEntry
 from assay.workspace.action import REGISTRY, Action
 from assay.workspace.credentials import token_id_of
 
@@ -73,6 +77,13 @@ def _model(project: str) -> str:
 
 def _version(project: str) -> dict[str, Any]:
     return {"project": project, "model": _model(project), "version": "1"}
+
+
+def _taken(town: Town) -> str:
+    """The digest of what both projects have in quarantine."""
+    onnx = town.repo / "model.onnx"
+    entry = TreeEntry(onnx.name, onnx.stat().st_size, canonical.digest_file(onnx))
+    return canonical.digest(trees.encode([entry]))
 
 
 def _promote(stage: str) -> Callable[[Town, str], Action]:
@@ -156,6 +167,33 @@ TABLE: dict[str, Row] = {
     "register a model": Row(
         lambda town, project: model(town.repo, "new", project, test=""), BUILDERS
     ),
+    "take in": Row(
+        lambda town, project: Intake(project=project, locator=str(town.repo / "model.onnx")),
+        BUILDERS,
+    ),
+    "release what was taken in": Row(
+        lambda town, project: ReleaseIntake(
+            project=project, digest=_taken(town), model="theirs", purpose="scoring"
+        ),
+        {"ml_engineer"},
+    ),
+    "release data that was taken in": Row(
+        lambda town, project: ReleaseData(
+            project=project,
+            digest=_taken(town),
+            dataset="theirs",
+            owner="risk",
+            licence="MIT",
+            purposes=("scoring",),
+            legal_basis="contract",
+            residency=("local",),
+        ),
+        {"ml_engineer"},
+    ),
+    "reject what was taken in": Row(
+        lambda town, project: RejectIntake(project=project, digest=_taken(town), reason="no"),
+        BUILDERS,
+    ),
     "scan": Row(lambda _, project: ScanModel(**_version(project)), BUILDERS),
     "assess": Row(
         lambda _, project: AssessModel(
@@ -221,6 +259,11 @@ def deployed(built: Town, tmp_path_factory: pytest.TempPathFactory) -> Town:
         town = copy_of(built, tmp_path_factory.mktemp("deployed") / "town", environment)
         town.deploy()
         town.check_data()
+        onnx = town.repo / "model.onnx"
+        for who, project in (("eve", "alpha"), ("bea", "beta")):
+            digest = canonical.digest_file(onnx)
+            asked = Intake(project=project, locator=str(onnx), digest=digest, licence="MIT")
+            town.do(who, asked)
         # Another version, to compare with the one that serves.
         town.do("eve", model(town.repo, path=str(town.repo / "model.onnx")))
         return town
