@@ -176,7 +176,9 @@ def test_a_signature_by_another_key_than_the_certificates_is_refused(model: Path
 def test_what_is_no_certificate_is_refused(model: Path) -> None:
     document = sign(model, MemorySigner(LEAF.key), certificates=[LEAF.certificate])
     path = model.with_name("model.sig")
-    for der in (b"", b"x" * 100, LEAF.der[:-1], LEAF.der + b"\0"):
+    version = LEAF.der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+    kind = LEAF.der.replace(b"\x2a\x86\x48\xce\x3d\x02\x01", b"\x2a\x86\x48\xce\x3d\x02\x02", 1)
+    for der in (b"", b"x" * 100, LEAF.der[:-1], LEAF.der + b"\0", version, kind):
         document["verificationMaterial"].update(bundle.chain_material([der, MIDDLE.der]))
         path.write_bytes(bundle.encoded(document))
         with pytest.raises(Verification, match="a certificate that is none"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import oid, verification
@@ -19,6 +20,13 @@ from assay.supply.signing.statement import refused
 from assay.supply.signing.trust import CURVES, TrustedRoot
 
 _DEEPEST = 8
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _CODE_SIGNING = oid.ExtendedKeyUsageOID.CODE_SIGNING
 
 
@@ -42,7 +50,7 @@ def verify(
     )
     try:
         path = policy.build_client_verifier().verify(signer, others).chain
-    except verification.VerificationError as error:
+    except (verification.VerificationError, *_UNREADABLE) as error:
         raise refused(
             what,
             f"its certificate ({signer.subject.rfc4514_string()[:200]}) does not lead to "
@@ -62,9 +70,9 @@ def verify(
 def _loaded(der: bytes, what: str) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
-        # Both are parsed late, and raise late.
-        _ = certificate.extensions, certificate.subject
-    except (ValueError, x509.DuplicateExtension) as error:
+        # What is parsed late raises late.
+        _ = certificate.extensions, certificate.subject, certificate.public_key()
+    except _UNREADABLE as error:
         raise refused(what, f"it shows a certificate that is none ({error})") from error
     return certificate
 

@@ -69,7 +69,7 @@ def digests(
             found = _hash(stream, WHOLE, cache)
         return Tree({WHOLE: found.digest}, (), found.size, found.read)
     threads = threads or len(os.sched_getaffinity(0))
-    pending: dict[Future[_Hashed], str] = {}
+    pending: dict[Future[_Hashed], tuple[str, BinaryIO]] = {}
     hashed: dict[str, _Hashed] = {}
     seen: list[str] = []
     left_out: list[str] = []
@@ -79,7 +79,7 @@ def digests(
         taken = 0
         while len(pending) > most:
             for done in wait(pending, return_when=FIRST_COMPLETED).done:
-                path = pending.pop(done)
+                path, _ = pending.pop(done)
                 hashed[path] = done.result()
                 taken += hashed[path].size
         return taken
@@ -94,14 +94,15 @@ def digests(
                     left_out.append(path)
                     continue
                 stream = opening().__enter__()
-                pending[pool.submit(_hash_and_close, stream, path, cache)] = path
+                pending[pool.submit(_hash_and_close, stream, path, cache)] = path, stream
                 before, total = total, total + collect(_OPEN)
                 if before // _TOLD != total // _TOLD:
                     progress(f"hashing: {len(hashed):,} files, {total / 1e9:.1f} GB")
             total += collect(0)
         except BaseException:
-            for waiting in pending:
-                waiting.cancel()
+            for waiting, (_, stream) in pending.items():
+                if waiting.cancel():
+                    stream.close()
             raise
     trees.check_paths(iter(seen))
     return Tree(

@@ -158,7 +158,7 @@ def certificates(pem: bytes, what: str) -> tuple[x509.Certificate, ...]:
     """The certificates in a PEM file; raises `Usage`."""
     try:
         found = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise Usage(
             f"{what} holds no certificates in PEM", remedy="check the file", code="signing.root"
         ) from error
