@@ -287,6 +287,30 @@ def test_a_runner_that_only_says_so_is_not_believed(observed: Town) -> None:
     assert "evil" not in json.dumps(read(observed, model="made").cyclonedx)
 
 
+def test_what_came_from_elsewhere_keeps_its_origin_licence_and_signer(town: Town) -> None:
+    artifact = town.ws.view.version("alpha", "score", "1").artifact
+    told: dict[str, Any] = {
+        "source": {"scheme": "hf", "locator": "org/name", "revision": "abc", "pinned": True},
+        "licence": "apache-2.0",
+        "signature": {"method": "key", "identity": "org", "trusted": False},
+    }
+    for trusted in (False, True):
+        told["signature"]["trusted"] = trusted
+        made = town.statement(
+            "intake", told, "alpha", about=artifact, producer="assay.supply.intake/1"
+        )
+        town.slip_in(made, town.workspace_key)
+        write(town)
+        found = read(town).cyclonedx["metadata"]["component"]
+        assert found["licenses"][0]["expression"] == "Apache-2.0"
+        assert properties(found)["assay:references"] == "hf:org/name@abc"
+        # An untrusted signature's name is anybody's: then the place stands for who made it.
+        assert found["supplier"]["name"] == ("org" if trusted else "hf:org/name")
+        basis = properties(found)["assay:basis:producer"]
+        assert basis == ("evidence" if trusted else "declared")
+    assert status(read(town), "Model license") == "declared"
+
+
 # -- what is declared ------------------------------------------------------------------------------
 
 

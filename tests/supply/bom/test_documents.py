@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 from full import SAID, contents, dataset, digest, full, library, model
 from hypothesis import HealthCheck, given, settings
 
-from assay.errors import Verification
-from assay.supply.bom import cyclonedx, spdx
+from assay.errors import Unavailable, Verification
+from assay.supply.bom import cyclonedx, schema, spdx
 from assay.supply.bom.model import Contents, Licence, Metric, declared, evidence, unknown
 
 few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -268,3 +269,19 @@ def test_a_document_of_spdx_without_its_document_element_or_with_more_fields_is_
     rest = [e for e in made["@graph"] if e["type"] != "SpdxDocument"]
     with pytest.raises(Verification, match="0 elements of type SpdxDocument"):
         spdx.validate({**made, "@graph": rest})
+
+
+@pytest.mark.parametrize("module", [cyclonedx, spdx])
+def test_without_the_schemas_nothing_is_called_valid(
+    monkeypatch: pytest.MonkeyPatch, module: Any
+) -> None:
+    schema._validator.cache_clear()
+    for name in [n for n in sys.modules if n.startswith(("cyclonedx", "spdx_python_model"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cyclonedx", None)
+    monkeypatch.setitem(sys.modules, "spdx_python_model", None)
+    with pytest.raises(Unavailable) as caught:
+        module.validate(module.document(full()))
+    assert "assay[supply]" in caught.value.remedy
+    monkeypatch.undo()
+    schema._validator.cache_clear()
