@@ -2,8 +2,8 @@
 
 What lives here
     `scan` (the entry: any file or folder), `pickles` (a strict walk over the opcodes of a pickle),
-    `allowed` (the names that a pickle may reach, and how), `calls` (the arguments that they may be
-    called with), `arrays`, `archives` and `texts` (the other containers), `findings` (what was
+    `allowed` (the names that a pickle may reach, and how, from the tables in `names`), `calls`,
+    `layouts` and `tensors` (the arguments that they may be called with), `arrays`, `archives` and `texts` (the other containers), `findings` (what was
     found) and `declarations` (the facts that gates may ask for).
 
 May import

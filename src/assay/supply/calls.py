@@ -164,6 +164,7 @@ def _container(function: Global, arguments: tuple[Any, ...]) -> Outcome:
 SPECIAL: dict[str, Any] = {
     "copyreg _reconstructor": _reconstructor,
     "_codecs encode": _encode,
+    "builtins dict": _container,
     "builtins set": _container,
     "builtins frozenset": _container,
     **{f"collections {n}": _container for n in ("OrderedDict", "defaultdict", "deque", "Counter")},
