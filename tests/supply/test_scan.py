@@ -52,8 +52,10 @@ def test_every_declared_fact_is_found_where_it_is_declared(scanned: Any) -> None
     for fact in DECLARATIONS:
         assert set(fact) == {
             "name", "type", "predicate_type", "path", "worse", "order", "description", "remedy",
-            "seconds",
+            "seconds", "combine",
         }  # fmt: skip
+        if fact["predicate_type"] != SCAN:
+            continue
         value = answer[fact["path"]]
         assert type(value) is {"bool": bool, "long": int}[fact["type"]]
         assert set(re.findall(r"{(\w+)}", fact["remedy"])) == {"model", "version", "project"}
@@ -126,7 +128,7 @@ def test_links_pipes_code_and_nothing_at_all_are_not_clean(tmp_path: Path) -> No
     (folder / "a.json").write_text("{}")
     assert scan(folder)["clean"]
     (folder / "code.py").write_text("import os")
-    assert scan(folder)["verdict"] == "unscannable"
+    assert "python.beside" in rules(scan(folder))
     (folder / "code.py").unlink()
     (folder / "link").symlink_to("/etc/passwd")
     assert rules(scan(folder)) == {"folder.entry"}
@@ -197,7 +199,24 @@ TEMPLATES = {
     "{{ self.x }}": False,
     "{{ lipsum() }}": False,
     "{{ messages.pop() }}": False,
-    "{{ messages|map('upper') }}": False,
+    "{{ messages|map('upper')|join }}": True,
+    "{{ messages|map('attr', '_x')|list }}": False,
+    "{{ messages|map(name)|list }}": False,
+    "{{ messages|map(attribute='role')|list }}": True,
+    "{{ messages|map(attribute=name)|list }}": False,
+    "{{ messages|selectattr('role', 'equalto', 'user')|list }}": True,
+    "{{ messages|selectattr('role', name)|list }}": False,
+    "{{ messages[loop.index0 - 1] }}": True,
+    "{{ messages[-1]['content'][1:] }}": True,
+    "{% for key in tool %}{{ tool[key] }}{% endfor %}": True,
+    "{{ x['_' ~ 'class'] }}": False,
+    "{% set a = '_' ~ b %}{{ x[a] }}": False,
+    "{% set a = ['_', b]|join %}{% set c = a %}{{ x[c] }}": False,
+    "{% set ns = namespace(a='_' + b) %}{{ x[ns.a] }}": False,
+    "{% set a %}_{{ b }}{% endset %}{{ x[a] }}": False,
+    "{{ x['%c'|format(95)] }}": False,
+    "{{ raise_exception.func_globals }}": False,
+    "{{ x['__globals__'] }}": False,
     "{{ (messages)(1) }}": False,
     "{{ f()() }}": False,
     "{% include '/etc/passwd' %}": False,
@@ -215,9 +234,6 @@ def test_chat_templates_may_do_what_chat_templates_need(scanned: Any, template: 
 def test_code_in_configurations_is_not_clean(scanned: Any) -> None:
     assert scanned(b'{"config": [{"class_name": "Lambda"}]}')["verdict"] == "malicious"
     assert scanned(b'{"auto_map": {"AutoModel": "x.py"}}')["verdict"] == "suspicious"
-    hdf = b"\x89HDF\r\n\x1a\n" + b"\0" * 99
-    assert scanned(hdf)["verdict"] == "unscannable"
-    assert scanned(hdf + b'{"class_name": "Lambda"}')["verdict"] == "malicious"
 
 
 def skops(schema: dict[str, Any]) -> bytes:

@@ -113,7 +113,6 @@ def content(buffer: Buffer, member: Member, where: str, report: Report, base: in
             out += stream.decompress(piece, limit + 1 - len(out))
     except zlib.error:
         find("damaged", "the compressed data is damaged")
-    report.inflated += len(out)
     if len(out) > limit:
         find("bomb", "inflates to more than it declares, or than a scan may inflate")
     elif not stream.eof or stream.unused_data or position < last:

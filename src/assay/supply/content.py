@@ -6,6 +6,8 @@ whether a loader that goes by the suffix would take the file for something else.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from assay.formats.tensors import looks_like_safetensors
 from assay.supply import texts
 from assay.supply.arrays import MAGIC
@@ -34,7 +36,8 @@ def scan_content(
 
     `name` is the file's name, `where` its path in a folder or archive, empty for a file alone.
     """
-    return scan_part(Part(buffer, start, end, where, name, report, scan_part, depth))
+    part = Part.whole(buffer, start, end, where, name, report, scan_part)
+    return scan_part(replace(part, depth=depth))
 
 
 def scan_part(part: Part) -> str:
@@ -43,13 +46,18 @@ def scan_part(part: Part) -> str:
         part.find("nested", "unscannable", "archives are nested too deep")
         return "unknown"
     try:
+        part.budget.spend(part.size, part.start)
+    except Broken as error:
+        part.report.broken(error, part.where, part.start)
+        return "unknown"
+    try:
         kind = _read(part)
     except Broken as error:
         part.report.broken(error, part.where, part.start)
         kind = "unknown"
     if kind not in _PICKLES:
         pickled.probe(part.buffer, part.start, part.end, part.where, part.report)
-    if kind not in zips.KINDS and kind != "tar" and zips.ends_as_zip(part):
+    if kind not in zips.KINDS and kind != "tar":
         zips.scan_hidden(part)
     suffixes.check(part, kind)
     return kind

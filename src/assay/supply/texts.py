@@ -14,9 +14,6 @@ from assay.supply.allowed import ALLOWED, canonical, judge
 from assay.supply.findings import Broken, Report, words
 
 JSON_LIMIT = 256 << 20
-_TEXT_NAMES = re.compile(
-    r".*\.(md|txt|csv|ya?ml|toml|cfg|ini|license)|LICENSE|NOTICE|MLmodel", re.I
-)
 _NODES = words(
     "JsonNode TypeNode DictNode DefaultDictNode ListNode SetNode TupleNode NdArrayNode "
     "MaskedArrayNode RandomStateNode RandomGeneratorNode DTypeNode SparseMatrixNode ObjectNode "
@@ -82,17 +79,6 @@ def check_lightgbm(data: bytes, position: int) -> None:
     for line in text.split("\n"):
         if not re.match(r"[A-Za-z_][\w.\- ()/]*[=:]", line) and not plain.fullmatch(line):
             raise Broken("lightgbm.text", position, f"an unknown line: {line[:60]!r}")
-
-
-def is_plain_text(name: str, data: bytes) -> bool:
-    """Whether a file is documentation or settings: by its name, if it is text to the last byte."""
-    if not _TEXT_NAMES.fullmatch(name) or b"\0" in data or b"!!python" in data:
-        return False
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 _UBJ_WIDTHS = {"i": 1, "U": 1, "I": 2, "l": 4, "L": 8, "d": 4, "D": 8, "C": 1}

@@ -177,7 +177,7 @@ class _Reader:
             if self._part.end > first:
                 self._check_padding(first, self._part.end)
             return
-        at = 0
+        at = last = 0
         for offset, size, name in found:
             if offset != at or first + offset + size > self._part.end:
                 what = f"the data of tensor {name[:80]!r} overlaps, leaves a gap or is cut short"
@@ -185,8 +185,9 @@ class _Reader:
             last = first + offset + size
             at = -(-(offset + size) // alignment) * alignment
             self._check_padding(last, min(first + at, self._part.end))
-        if first + at < self._part.end:
-            raise self._broken("bytes behind the last tensor belong to none")
+        # Some writers pad the last tensor and some do not.
+        if self._part.end not in (first + at, last):
+            raise self._broken("the file does not end with its last tensor")
 
     def _check_padding(self, first: int, last: int) -> None:
         if any(self._buffer[first:last]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import replace
 
 from assay.supply.arrays import read_npy_header
 from assay.supply.findings import Broken, Report
@@ -90,7 +91,7 @@ def read_npy(part: Part) -> str:
     """A ``.npy`` file: a header and numbers, or a pickle where the elements are objects."""
     first, size = read_npy_header(part.buffer, part.start, part.end)
     if size is None:
-        read(Part(part.buffer, first, part.end, part.where, "", part.report, part.scan))
+        read(replace(part, start=first))
     elif size != part.end - first:
         what = f"the array has {part.end - first} bytes, not {size}"
         part.find("npy.size", "unscannable", what, first)

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from assay.supply import texts
-from assay.supply.readers import onnxes, saved_models, sources, templates
+from assay.supply.readers import (
+    bundles,
+    flats,
+    ggufs,
+    hdf5,
+    onnxes,
+    pictures,
+    pieces,
+    saved_models,
+    settings,
+    sources,
+    tables,
+    templates,
+)
 from assay.supply.readers.part import Part
 
 _UNREAD = (
@@ -25,7 +37,15 @@ _UNREAD = (
 
 def read_by_magic(part: Part, head: bytes) -> str | None:
     """The format of what says so in its first bytes; None where no reader here knows them."""
-    return None
+    if head.startswith(ggufs.MAGIC):
+        return ggufs.read(part)
+    if head.startswith(hdf5.MAGIC):
+        return hdf5.read(part)
+    if head.startswith(b"CBM1"):
+        return flats.read_catboost(part)
+    if head[4:8] == b"TFL3":
+        return flats.read_tflite(part)
+    return tables.read(part, head) or pictures.read(part, head)
 
 
 def read(part: Part, head: bytes) -> str:
@@ -35,14 +55,20 @@ def read(part: Part, head: bytes) -> str:
     if part.name.lower().endswith((".jinja", ".jinja2")):
         templates.check(part, part.text(1 << 20, "template"))
         return "template"
-    if texts.is_plain_text(part.name, part.buffer[part.start : part.end]):
-        return "text"
+    if kind := settings.read(part, head):
+        return kind
     if onnxes.looks_like_onnx(part):
         return onnxes.read(part)
     if saved_models.looks_like_saved_model(part):
         return saved_models.read(part)
     if kind := saved_models.read_beside(part):
         return kind
+    if bundles.looks_like_index(part):
+        return bundles.read_index(part)
+    if bundles.DATA.fullmatch(part.name):
+        return "checkpoint-data"  # Numbers without any structure; they were read as a pickle too.
+    if pieces.looks_like_pieces(part):
+        return pieces.read(part)
     for magic, what in _UNREAD:
         if head.startswith(magic):
             part.find("format", "unscannable", f"{what}, which is not read")

@@ -65,8 +65,8 @@ _DEEPEST = 16
 
 def looks_like_saved_model(part: Part) -> bool:
     """Whether the fields are those of a SavedModel, to the end."""
-    row = TABLES["SavedModel"]
-    return {1, 2} == begins_as(part.buffer, part.start, part.end, row, 1000)
+    seen = begins_as(part.buffer, part.start, part.end, TABLES["SavedModel"], 1000)
+    return 2 in seen and (1 in seen or part.name == "saved_model.pb")
 
 
 def read(part: Part) -> str:

@@ -47,6 +47,9 @@ def read(part: Part) -> str:
 
 def check(part: Part, text: str) -> None:
     """What the tools find in Python source."""
+    part.budget.sources -= 1
+    if part.budget.sources < 0:
+        raise Broken("python.source", part.start, "there are too many files of source")
     lines = text.split("\n")
     if len(text) > _LIMIT or any(len(line) > _LONGEST_LINE for line in lines):
         part.find("python.source", "unscannable", "the source or a line of it is too long to read")
@@ -67,7 +70,8 @@ def check(part: Part, text: str) -> None:
 def _tests() -> tuple[Any, Any]:
     from bandit.core import config, meta_ast, test_set
 
-    logging.getLogger("bandit").setLevel(logging.CRITICAL)
+    for name in ("bandit", "stevedore"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return meta_ast.BanditMetaAst(), test_set.BanditTestSet(config.BanditConfig(), {})
 
 

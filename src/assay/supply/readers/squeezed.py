@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from assay.errors import Usage
 from assay.formats.compressed import compression, inflate
 from assay.supply.readers.part import Part
@@ -27,13 +29,18 @@ def read(part: Part, head: bytes) -> str | None:
             return str(kind)
     finally:
         packed.release()
-    part.report.inflated += len(inner)
+    part.inflated(len(inner))
     name = part.name
     suffix = next((s for s in _SUFFIXES if name.lower().endswith(s)), "")
-    inside = Part(
-        inner, 0, len(inner), f"{part.where}!{kind}", name[: -len(suffix)] if suffix else "",
-        part.report, part.scan, part.depth + 1,
-    )  # fmt: skip
+    inside = replace(
+        part,
+        buffer=inner,
+        start=0,
+        end=len(inner),
+        where=f"{part.where}!{kind}",
+        name=name[: -len(suffix)] if suffix else "",
+        depth=part.depth + 1,
+    )
     return part.scan(inside)
 
 

@@ -35,7 +35,7 @@ _PROMISES: dict[str, frozenset[str]] = {
     "webp": frozenset({"webp"}),
     **dict.fromkeys(
         ("md", "txt", "csv", "tsv", "yaml", "yml", "toml", "rst"),
-        frozenset({"text", "yaml", "json", "sentencepiece"}),
+        frozenset({"text", "yaml", "json"}),
     ),
 }
 _UNREAD = frozenset({"unknown", "empty"})

@@ -14,6 +14,7 @@ KINDS = frozenset({"zip", "npz", "skops", "torch", "torchscript", "keras"})
 
 def read(part: Part) -> str:
     """Scan every member; the format."""
+    part.budget.follows(part.buffer, part.end - 22)
     found = members(part.buffer, part.start, part.end, part.where, part.report)
     names = {member.name for member in found}
     roots = {
@@ -57,19 +58,23 @@ def open_member(part: Part, member: Member) -> tuple[Buffer, int, int] | None:
         check_stored(part.buffer, member, inside, part.report, part.start)
         return part.buffer, member.first, member.first + member.packed
     data = content(part.buffer, member, inside, part.report, part.start)
-    return None if data is None else (data, 0, len(data))
+    if data is None:
+        return None
+    part.inflated(len(data))
+    return data, 0, len(data)
 
 
 def scan_hidden(part: Part) -> None:
-    """An archive at the end of something else: its members, which another reader would see."""
-    part.find("polyglot", "unscannable", "is a ZIP archive as well, with something before it")
-    for member in members(part.buffer, part.start, part.end, part.where, part.report)[:1000]:
-        scan_member(part, member)
+    """An archive at the end of something else: its members, which another reader would see.
 
-
-def ends_as_zip(part: Part) -> bool:
-    """Whether a reader that looks for a ZIP directory at the end, comment and all, finds one."""
+    A reader that looks for a directory from the end finds one there, comment and all.
+    """
     at = part.buffer.rfind(b"PK\x05\x06", max(part.start, part.end - 22 - 65535), part.end)
     if at < 0 or at + 22 > part.end:
-        return False
-    return at + 22 + int.from_bytes(part.buffer[at + 20 : at + 22], "little") <= part.end
+        return
+    if at + 22 + int.from_bytes(part.buffer[at + 20 : at + 22], "little") > part.end:
+        return
+    part.find("polyglot", "unscannable", "is a ZIP archive as well, with something before it")
+    if part.budget.follows(part.buffer, at):
+        for member in members(part.buffer, part.start, part.end, part.where, part.report)[:1000]:
+            scan_member(part, member)

@@ -1,0 +1,145 @@
+"""Text beside a model: documentation, vocabularies, settings, XML.
+
+Text is inert while what reads it takes it for text.  YAML can name Python objects to make, and
+settings can name modules to import; both are looked for in the forms that YAML's own tools write,
+and anything trickier is not read.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.parsers import expat
+
+from assay.supply import allowed
+from assay.supply.findings import Broken
+from assay.supply.readers.part import Part, leaves_folder
+
+_LIMIT = 512 << 20
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+_NAMES = re.compile(
+    r".*\.(md|txt|csv|tsv|rst|log|license|jsonl|cff|vocab|bpe|merges|tiktoken|toml|cfg|ini"
+    r"|properties|pbtxt_label|lst|gitattributes|gitignore|gitkeep|dockerignore)"
+    r"|(licen[cs]e|notice|copying|copyright|authors|contributors|changelog|readme|usage_policy"
+    r"|use_policy|model_card|acceptable_use_policy|vocab|merges|dict|labels|citation)([-_.].*)?"
+    r"|\.(gitattributes|gitignore|gitkeep)",
+    re.I,
+)
+_YAML = re.compile(r".*\.(ya?ml)|MLmodel", re.I)
+_TAG = re.compile(r"(?:^|[\s,\[{:-])(!(?:<[^>]*>|[\w!:./%-]*))")
+_PYTHON = re.compile(r"python|!!\w*/|object", re.I)
+_PLAIN_TAGS = frozenset(
+    {"!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq", "!!set"}
+)
+_IMPORTS = re.compile(
+    r"^[\s-]*[\"']?(_target_|loader_module|class_path|python_class|entry_point)[\"']?\s*:"
+    r"\s*(\S.*?)\s*$",
+    re.M,
+)
+_CODE = re.compile(r"^\s*[\"']?(code|trust_remote_code)[\"']?\s*:\s*(\S.*?)\s*$", re.M)
+_KNOWN = re.compile(
+    r"(mlflow|nemo|torch\.optim|torch\.nn|pytorch_lightning|lightning|transformers|torchmetrics"
+    r"|sklearn|xgboost|lightgbm|catboost|hydra\.utils|omegaconf)(\.\w+)+"
+)
+_SCRIPT = re.compile(r"#!\s*/")
+_MOST_ELEMENTS = 20_000_000
+_DEEPEST = 256
+
+
+def read(part: Part, head: bytes) -> str | None:
+    """The format of text that is known by its name; None for anything else."""
+    if _NAMES.fullmatch(part.name):
+        text = _text(part)
+        if text is None:
+            return None
+        if _SCRIPT.match(text):
+            part.find("text.script", "suspicious", "the text begins as a script does")
+        return "text"
+    if _YAML.fullmatch(part.name):
+        text = _text(part)
+        if text is None:
+            return None
+        _check_yaml(part, text)
+        return "yaml"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<?xml", b"<PMML")):
+        return _check_xml(part)
+    return None
+
+
+def _text(part: Part) -> str | None:
+    """All of it, where it is UTF-8 without control characters to its last byte."""
+    if part.size > _LIMIT:
+        raise Broken("text", part.start, f"there are more than {_LIMIT} bytes of text")
+    try:
+        text = part.buffer[part.start : part.end].decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if _CONTROL.search(text) else text
+
+
+def _check_yaml(part: Part, text: str) -> None:
+    for line in text.split("\n"):
+        if line.startswith("%"):
+            raise Broken("yaml", part.start, "a directive can give tags other meanings")
+    for found in _TAG.finditer(text):
+        tag = found[1]
+        if tag in _PLAIN_TAGS:
+            continue
+        python = _PYTHON.search(tag) is not None
+        severity = "malicious" if python else "suspicious"
+        part.find("yaml.tag", severity, f"holds the tag {tag[:100]!r}, which makes objects")
+    for key, value in _IMPORTS.findall(text):
+        name = value.strip("\"'")
+        if not _KNOWN.fullmatch(name):
+            module, _, last = name.rpartition(".")
+            severity = allowed.judge(module, last)[0] if module else "suspicious"
+            part.find("yaml.import", severity, f"{key} imports {name[:100]!r}")
+    for key, value in _CODE.findall(text):
+        if value.lower() not in ("null", "~", "false", "''", '""', "{}", "[]"):
+            part.find("yaml.code", "suspicious", f"{key}: {value[:60]} brings code with the model")
+
+
+def _check_xml(part: Part) -> str:
+    """XML without a document type, and so without entities; functions are those of PMML."""
+    root: list[str] = []
+    count = depth = 0
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        nonlocal count, depth
+        count += 1
+        depth += 1
+        if count > _MOST_ELEMENTS or depth > _DEEPEST:
+            raise Broken("xml", part.start, "there are too many elements, or too deep")
+        plain = name.rpartition(":")[2].rpartition("}")[2]
+        if not root:
+            root.append(plain)
+        if plain == "Apply" and "." in attributes.get("function", ""):
+            what = f"calls {attributes['function'][:100]!r}, a class of the reader's own"
+            part.find("pmml.function", "suspicious", what)
+        if plain in ("script", "include") or any(
+            leaves_folder(v) and k.endswith("href") and not v.startswith("http")
+            for k, v in attributes.items()
+        ):
+            part.find("xml.active", "suspicious", f"the element {plain!r} reaches beyond the file")
+
+    def end(_: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def doctype(*_: object) -> None:
+        raise Broken("xml", part.start, "a document type can define entities, which are not read")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = begin
+    parser.EndElementHandler = end
+    parser.StartDoctypeDeclHandler = doctype
+    parser.EntityDeclHandler = doctype
+    try:
+        for position in range(part.start, part.end, 1 << 20):
+            parser.Parse(part.buffer[position : min(position + (1 << 20), part.end)], False)
+        parser.Parse(b"", True)
+    except expat.ExpatError as error:
+        raise Broken("xml", part.start, "the XML is damaged") from error
+    if root != ["PMML"]:
+        part.find("format", "unscannable", "XML of a kind that is not read")
+        return "xml"
+    return "pmml"
