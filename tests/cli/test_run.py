@@ -241,6 +241,7 @@ def test_a_run_that_was_killed_is_told_apart_and_can_be_gone_on_with(ran: Any) -
     assert told["state"] == "interrupted"
     shown = ran.ok("run", "show", by="alice").out
     assert "It was killed" in shown
+    assert "✓ first" in shown
     assert f"assay run resume {told['run']}" in shown
     assert "was killed" in ran("run", "cancel", "latest", by="alice").err
     ran.ok("recover", by="alice")

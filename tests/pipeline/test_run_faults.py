@@ -75,6 +75,7 @@ def test_recovery_clears_what_a_killed_run_left_in_plain_and_tells_of_it(place: 
     assert place.left() == []
     (killed,) = runs.runs(place.ws.view, "alpha")[:1]
     assert runs.state_of(place.ws.view, killed) == "interrupted"
+    assert runs.finished_tasks(place.ws.view, "alpha", killed["run"]) == ["one"]
     assert place.ok().states["one"] == "cached"
 
 

@@ -211,11 +211,13 @@ class CollectGarbage(Action, frozen=True, kw_only=True):
     def apply(self, doing: Doing) -> Outcome:
         from assay.actions.intake_records import kept_of_intakes
         from assay.actions.run_keeping import kept_of_runs
+        from assay.actions.vulnerabilities import kept_advisories
 
         needed = [
             *reachable(doing.view),
             *kept_of_runs(doing.view, doing.store),
             *kept_of_intakes(doing.view),
+            *kept_advisories(doing.view),
         ]
         collected = doing.store.collect(needed, doing.clock.now())
         return Outcome(collected)

@@ -143,7 +143,7 @@ def _of_tasks(view: View, project: str, record: RunRecord) -> Iterator[tuple[str
             continue
         digests = [a.digest for output in task.outputs for a in output]
         digests += [Digest(task.key)] if task.key else []
-        for item in view.evidence(project, *digests, run_digest(record.run)):
+        for item in view.evidence(project, *(digests or [run_digest(record.run)])):
             if item.envelope_digest == task.envelope:
                 yield task.name, item
                 break

@@ -287,8 +287,8 @@ class RunHost:
         if made.resume:
             root = self._root or self.run
             subject["resume"] = resume_digest(root, made.resume)
-        if not subject:
-            subject[record.name] = run_digest(self.run)
+        # So that what a run did is found, even if it was killed before it could say so itself.
+        subject["run"] = run_digest(self.run)
         now = timestamp(self._doing.clock.now())
         predicate = {
             "buildDefinition": {

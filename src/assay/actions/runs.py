@@ -22,9 +22,11 @@ from assay.actions.run_host import (
 from assay.clock import timestamp
 from assay.errors import AssayError, NotFound, Unavailable, Usage
 from assay.evidence.state import kind_of
-from assay.evidence.statement import Statement
+from assay.evidence.statement import SLSA_PROVENANCE, Statement
+from assay.govern import origin
 from assay.isolation.probe import probe
 from assay.pipeline import keys, plan, records
+from assay.pipeline.bytecode import cache_folder
 from assay.pipeline.executors import LocalExecutor, open_executor
 from assay.pipeline.plan import Plan
 from assay.pipeline.records import RunRecord, TaskRecord
@@ -255,7 +257,7 @@ def prepare(
                 named=named,
                 memo=workspace.view.memo,
                 work=work,
-                cache=_bytecode_folder(),
+                cache=cache_folder(),
             )
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -321,11 +323,6 @@ def _level(memo: Memo) -> str:
     return known.decode()
 
 
-def _bytecode_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "assay" / "bytecode"
-
-
 # -- looking at runs -------------------------------------------------------------------------------
 
 
@@ -375,6 +372,22 @@ def find_run(view: View, project: str, run: str) -> dict[str, Any]:
         else "assay run FILE",
         code="run",
     )
+
+
+def finished_tasks(view: View, project: str, run: str) -> list[str]:
+    """The tasks that a run recorded as done, in that order: of one that was killed, too."""
+    found: list[str] = []
+    for item in view.evidence(project, run_digest(run)):
+        statement = item.statement
+        if (
+            statement.header.project == project
+            and item.producer == PRODUCER
+            and statement.predicateType == SLSA_PROVENANCE
+            and origin.run_of(statement.predicate) == run
+        ):
+            asked = statement.predicate["buildDefinition"]["externalParameters"]
+            found.append(str(asked.get("task", "")))
+    return found
 
 
 class ReadRun(Action, frozen=True, kw_only=True):

@@ -32,6 +32,8 @@ class Known:
     told: Mapping[str, Any]
     by: str
     """What the directory calls who started it."""
+    finished: Sequence[str] = ()
+    """The tasks that it recorded as done, of a run that has not ended."""
 
     @property
     def started(self) -> str:
@@ -73,12 +75,19 @@ def _known(session: Session, view: View, told: Mapping[str, Any]) -> Known:
     root = session.workspace.layout.root
     if state == "running" and not Running(root).is_alive(told["run"]):
         state = "interrupted"  # Killed, and not recovered yet.
-    return Known(told["run"], state, told, session.name(told["actor"]))
+    ended = "finished" in told
+    tasks = [] if ended else runs.finished_tasks(view, session.project, told["run"])
+    return Known(told["run"], state, told, session.name(told["actor"]), tasks)
 
 
 def listed(found: Known) -> dict[str, Any]:
     """A run for machines."""
-    return {**found.told, "state": found.state, "by": found.by}
+    return {
+        **found.told,
+        "state": found.state,
+        "by": found.by,
+        **({} if "finished" in found.told else {"finished_tasks": list(found.finished)}),
+    }
 
 
 def record(session: Session, run: str) -> RunRecord | Known:
@@ -219,6 +228,11 @@ def show_unfinished(found: Known) -> None:
         say(f"  → assay run cancel {found.run}")
     else:
         say("It was killed, or its machine stopped: there is no record.  What it had done is kept.")
+    for task in found.finished[:_SHOWN]:
+        say(f"  {run_view.SIGNS['done']} {escape(task)}")
+    if len(found.finished) > _SHOWN:
+        say(f"  and {counted(len(found.finished) - _SHOWN, 'more step')}")
+    if found.state != "running":
         say(f"  → assay run resume {found.run}")
 
 

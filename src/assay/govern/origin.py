@@ -16,7 +16,7 @@ from assay.types import Digest
 
 RUNNER = "assay.pipeline/1"
 """The producer of what the runner saw."""
-_KEYS = ("key", "resume")
+_KEYS = ("key", "resume", "run")
 """Subjects under which a result is found again.  What a step gives is called STEP/RESULT."""
 
 

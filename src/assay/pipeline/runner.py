@@ -52,8 +52,7 @@ that gives is what is used from then on."""
 FILE_BYTES = 64 << 30
 _POLL = 0.2
 _LOOKING = 19
-_RECORDING = 0.5
-"""Seconds between two groups of results that are made durable: each costs a few milliseconds."""
+_RECORDING = 0.5  # Seconds between two groups of results that are made durable.
 _LONGEST_PAUSE = 30.0
 
 
@@ -434,8 +433,8 @@ class Runner:
             return
         begun = time.monotonic()
         same = self._plan.is_as_it_was()
-        pause = max(_RECORDING, _LOOKING * (time.monotonic() - begun))
-        self._look_again = time.monotonic() + pause
+        now = time.monotonic()
+        self._look_again = now + max(_RECORDING, _LOOKING * (now - begun))
         made, self._made = self._made, []
         if same:
             self._host.record(made)
