@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 
-from assay import canonical
 from assay.ci import comment
 from assay.ci.model import Report, Source, decode, encode
 from assay.cli import ci_source
+from assay.cli.ledger import public_files
 from assay.evidence import envelope as dsse
-from assay.evidence import merkle, proofs, tiles
-from assay.evidence.signers import PublicKey
 from assay.workspace.layout import CONFIG
 
 from ..ci import conftest as validators
@@ -348,28 +346,21 @@ def test_an_event_that_cannot_be_read_counts_as_unknown(tmp_path: Path, text: st
 # -- what is left behind ---------------------------------------------------------------------------
 
 
-def test_the_statement_of_the_run_is_proven_to_be_on_the_ledger(cached: Any) -> None:
-    folder = cached.ws / "first"
-    told = json.loads((folder / "log.leaf.json").read_bytes())
-    assert told["format"] == "assay/ci-leaf/v1"
-    sealed = (folder / "statements" / told["statement"]).read_bytes()
-    (leaf,) = tiles.leaf_hashes([digest_of(told["nonce"], sealed)])
-    key = PublicKey(**told["ledger_key"])
-    _, checkpoint = proofs.verify(
-        (folder / "log.tlog-proof").read_bytes(), leaf, told["origin"], key
-    )
-    assert checkpoint.size > 3
-    other = (folder / "statements" / "provenance-load.dsse.json").read_bytes()
-    (wrong,) = tiles.leaf_hashes([digest_of(told["nonce"], other)])
-    with pytest.raises(Exception, match="proof"):
-        proofs.verify((folder / "log.tlog-proof").read_bytes(), wrong, told["origin"], key)
-    assert merkle.leaf_hash(tiles.leaf_bytes(digest_of(told["nonce"], sealed))) == leaf
-
-
-def digest_of(nonce: str, sealed: bytes) -> bytes:
-    import hashlib
-
-    return hashlib.sha256(canonical.unb64(nonce, what="nonce") + sealed).digest()
+def test_the_runs_statement_is_proven_to_be_on_the_ledger(
+    cached: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(next(cached.ws.rglob(CONFIG)).parent)
+    log = str(public_files()[1])
+    folder = tmp_path / "report"
+    shutil.copytree(cached.ws / "first", folder)
+    told = cached.ok("verify", folder, "--vkey", log, "--json").json
+    assert (told["what"], told["size"] > 3) == ("tlog-proof", True)
+    statement = folder / "statements" / "pipeline-run.dsse.json"
+    for wrong in (folder / "statements" / "provenance-load.dsse.json", folder / "gates.json"):
+        shutil.copy(wrong, statement)
+        refused = cached("verify", folder, "--vkey", log)
+        assert refused.code == 4
+        assert "is not the statement that" in refused.err
 
 
 def test_statements_of_cached_steps_are_there_too(cached: Any) -> None:

@@ -33,7 +33,8 @@ from assay.errors import (
     Usage,
     Verification,
 )
-from assay.evidence import merkle, notes, proofs, segments
+from assay.evidence import merkle, notes, segments, tlog_proof
+from assay.evidence.cosignatures import VerifierKey
 from assay.evidence.ledger import CheckpointMemory, Entry, Leaf, Ledger, leaf_bytes
 from assay.evidence.signers import MemorySigner, PublicKey
 
@@ -286,8 +287,9 @@ def test_a_proof_file_convinces_someone_with_only_the_key(world: World) -> None:
     ledger.append(entries(300))
     (leaf,) = ledger.read(17, 18)
     hashed = merkle.leaf_hash(leaf_bytes(leaf.commitment))
-    index, checkpoint = proofs.verify(ledger.proof(17), hashed, ORIGIN, world.signer.public)
-    assert (index, checkpoint) == (17, ledger.checkpoint)
+    proof = tlog_proof.decode(ledger.proof(17))
+    note = tlog_proof.verify(proof, hashed, VerifierKey.of(ORIGIN, world.signer.public))
+    assert (proof.index, note.size, note.root) == (17, 300, ledger.checkpoint.root)
 
 
 def test_proofs_of_what_is_not_there_are_refused(world: World) -> None:

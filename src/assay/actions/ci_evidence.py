@@ -8,23 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import msgspec
-
-from assay import canonical
 from assay.actions.run_host import PRODUCER, run_digest
 from assay.ci.comment import MOST_MEMBERS
+from assay.ci.folder import RUN
 from assay.ci.model import Finding, Level, Statement
-from assay.evidence import proofs, trust
+from assay.evidence import tlog_proof
 from assay.evidence.facts import Evidence
 from assay.evidence.state import VersionState, kind_of
 from assay.evidence.statement import SLSA_PROVENANCE
 from assay.pipeline.records import RunRecord, TaskRecord
 from assay.types import Digest
-from assay.workspace.door import Workspace
 from assay.workspace.view import View
-
-LEAF_FORMAT = "assay/ci-leaf/v1"
-RUN = "pipeline-run"
 
 _OF_VERSIONS = ("model-version", "scan", "parity", "quality", "privacy-membership")
 _OF_DATA = ("data-check",)
@@ -172,28 +166,15 @@ def _order(graph: dict[str, list[str]]) -> list[str]:
     return list(done)
 
 
-def proof(
-    workspace: Workspace, view: View, project: str, record: RunRecord | None
-) -> tuple[bytes, bytes]:
-    """A tlog-proof that the run's last statement is on the ledger, and what its leaf is made of:
-    with both, and the statement, anybody can check it offline."""
+def proof(view: View, project: str, record: RunRecord | None) -> bytes:
+    """A tlog-proof that the run's last statement is on the ledger, which holds that statement, so
+    that anybody who knows the ledger's key can check it offline; else the checkpoint."""
     last = final(view, project, record) if record is not None else None
-    if last is None:
-        return view.note, b""
-    leaf = view.leaf(last.index)
-    if leaf.nonce is None:
-        return view.note, b""
-    root = trust.verify_chain(trust.load(workspace.layout.trust), workspace.layout.pinned)
-    told = {
-        "format": LEAF_FORMAT,
-        "statement": f"{RUN}.dsse.json",
-        "nonce": canonical.b64(leaf.nonce),
-        "origin": root.origin,
-        "ledger_key": msgspec.to_builtins(root.ledger_key),
-        "trust_root": workspace.layout.pinned,
-    }
-    text = msgspec.json.format(msgspec.json.encode(told, order="sorted"), indent=2) + b"\n"
-    return proofs.encode(last.index, view.inclusion(last.index), view.note), text
+    leaf = view.leaf(last.index) if last is not None else None
+    if last is None or leaf is None or leaf.nonce is None:
+        return view.note
+    opened = tlog_proof.opening(leaf.commitment, leaf.nonce, leaf.envelope)
+    return tlog_proof.encode(last.index, view.inclusion(last.index), view.note, opened)
 
 
 # -- findings --------------------------------------------------------------------------------------

@@ -70,7 +70,6 @@ class Built:
     report: Report
     statements: dict[str, bytes]
     proof: bytes
-    leaf: bytes
 
 
 def look(workspace: Workspace, credential: Credential, project: str, base: str) -> Before:
@@ -133,8 +132,8 @@ def build(
         findings=[said.finding(item, ran.pipeline) for item in problems],
         statements=[item.told for item in held],
     )
-    proof, leaf = evidence.proof(workspace, view, ran.project, ran.record)
-    return Built(report, {item.told.name: item.envelope for item in held}, proof, leaf)
+    proof = evidence.proof(view, ran.project, ran.record)
+    return Built(report, {item.told.name: item.envelope for item in held}, proof)
 
 
 def _plain(source: Source) -> Source:

@@ -27,7 +27,6 @@ from assay.ci.escaping import prose, shown
 from assay.ci.folder import (
     CHECKPOINT,
     ENVELOPE,
-    LEAF,
     PROOF,
     RENDERERS,
     REPORT,
@@ -50,7 +49,7 @@ _URL = re.compile(
     r"https://[a-z0-9.-]{1,100}/[\w.-]{1,100}/[\w.-]{1,100}/actions/runs/[0-9]{1,20}", re.A
 )
 _CONCLUSIONS = {"success", "failure", "cancelled", "timed_out", "neutral", "action_required"}
-_FILES = frozenset({*RENDERERS, PROOF, CHECKPOINT, LEAF})
+_FILES = frozenset({*RENDERERS, PROOF, CHECKPOINT})
 _BROKEN = (
     *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
     *(EOFError, ValueError, OverflowError, OSError, MemoryError),

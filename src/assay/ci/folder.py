@@ -23,10 +23,10 @@ RENDERERS = {
     "metrics.txt": metrics.render,
 }
 STATEMENTS = "statements"
+RUN = "pipeline-run"
+"""The kind and the name of the statement with which a run ends."""
 ENVELOPE = ".dsse.json"
 PROOF, CHECKPOINT = "log.tlog-proof", "checkpoint"
-LEAF = "log.leaf.json"
-"""What the leaf that the proof is of is made of: see `docs/formats.md`."""
 _PROOF_HEADER = b"c2sp.org/tlog-proof@v1\n"
 STATEMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
@@ -36,12 +36,11 @@ def write(
     folder: Path,
     statements: Mapping[str, bytes] | None = None,
     proof: bytes = b"",
-    leaf: bytes = b"",
 ) -> list[str]:
     """Write the report into the new folder `folder`: whole, or not at all.
 
     `statements` are envelopes by name, written as ``statements/NAME.dsse.json``; `proof` is a
-    tlog-proof or a checkpoint, `leaf` what its leaf is made of.  Returns the names written, sorted.
+    tlog-proof or a checkpoint.  Returns the names written, sorted.
     Raises `Conflict` when the folder is there already.
     """
     contents = {name: render(report) for name, render in RENDERERS.items()}
@@ -55,8 +54,6 @@ def write(
         contents[f"{STATEMENTS}/{name}{ENVELOPE}"] = envelope
     if proof:
         contents[PROOF if proof.startswith(_PROOF_HEADER) else CHECKPOINT] = proof
-    if leaf:
-        contents[LEAF] = leaf
     _appear(folder, contents)
     return sorted(contents)
 

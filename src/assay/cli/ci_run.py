@@ -112,9 +112,7 @@ def run(
             },
         )
         made = _make(asked)
-        written = folder.write(
-            made.built.report, out, made.built.statements, made.built.proof, made.built.leaf
-        )
+        written = folder.write(made.built.report, out, made.built.statements, made.built.proof)
     status = _status(made)
     document = _document(made, out, written, status)
     emit(as_json, document, lambda: _show(made.built.report, out, written))

@@ -70,7 +70,8 @@ def verify(
     workspace, is compared leaf by leaf with its checkpoint. A .tlog-proof, a checkpoint or a proof
     of misbehaviour is checked with the log's verifier key (--vkey); with --witness, others must
     have seen the same checkpoint. A model's folder or file with a signature beside it (*.sig) is
-    checked file by file, for a signer that --key, --certificate-root or --trust names.
+    checked file by file, for a signer that --key, --certificate-root or --trust names. Of a report
+    of assay ci, the log proof is checked, and that it is about the run's own statement.
 
     Example: assay verify credit-3.assay --trust-root sha256:5f3c…
     """
@@ -84,12 +85,36 @@ def verify(
         return
     demand = Demand.of(vkey, witness or (), quorum)
     pinned = check_digest(trust_root) if trust_root else None
-    if what.is_dir():
+    if what.is_dir() and (proof := _proof_of_report(what)) is not None:
+        _bundle(proof, pinned, demand, as_json)
+    elif what.is_dir():
         _ledger(what, trust_root, demand, as_json)
     elif what.exists() or what.is_symlink():
         _bundle(what, pinned, demand, as_json)
     else:
         raise NotFound(f"{what} does not exist", remedy="check the path", code="file")
+
+
+def _proof_of_report(folder: Path) -> Path | None:
+    """The log proof of a report of `assay ci`, which is about the run's own statement in there."""
+    from assay import files
+    from assay.ci.folder import ENVELOPE, PROOF, RUN, STATEMENTS
+    from assay.evidence import tlog_proof
+
+    if not (folder / PROOF).is_file():
+        return None
+    with files.open_input(folder / PROOF, what="proof") as stream:
+        proof = tlog_proof.decode(stream.read(tlog_proof.LIMIT + 1))
+    beside = folder / STATEMENTS / f"{RUN}{ENVELOPE}"
+    with files.open_input(beside, what="statement") as stream:
+        envelope = stream.read(tlog_proof.LIMIT + 1)
+    if not tlog_proof.opens(proof.extra, envelope):
+        raise Verification(
+            f"{beside} is not the statement that {folder / PROOF} proves to be on the ledger",
+            remedy="fetch the report again from whoever made it",
+            code="verify.report",
+        )
+    return folder / PROOF
 
 
 def _bundle(path: Path, pinned: Any, demand: Demand, as_json: bool) -> None:

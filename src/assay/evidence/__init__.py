@@ -3,9 +3,9 @@
 What lives here
     `statement` (in-toto v1) and `envelope` (DSSE), `signers` (keys and signatures), `trust` (the
     versioned trust root), `ledger` (append, read, prove) with `follower`, `segments`, `tiles`,
-    `merkle`, `notes`, `proofs`, `memory` and `audit` behind it, `state` (the fold of the ledger:
-    everything that can deny) over `records`, `changes` and `requests` (who asked), `facts` (typed
-    values from verified statements) and `approvals` (whose yes counts).
+    `merkle`, `notes`, `tlog_proof`, `memory` and `audit` behind it, `state` (the fold of the
+    ledger: everything that can deny) over `records`, `changes` and `requests` (who asked), `facts`
+    (typed values from verified statements) and `approvals` (whose yes counts).
 
 May import
     Floor 0 and `cryptography`.

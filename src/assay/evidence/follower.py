@@ -14,7 +14,7 @@ import msgspec
 
 from assay import files
 from assay.errors import Corrupt, NotFound, Usage, Verification
-from assay.evidence import merkle, notes, proofs, tiles
+from assay.evidence import merkle, notes, tiles, tlog_proof
 from assay.evidence.audit import Examination
 from assay.evidence.memory import CheckpointMemory
 from assay.evidence.merkle import WIDTH, Frontier
@@ -224,7 +224,7 @@ class Follower:
     def proof(self, index: int) -> bytes:
         """A C2SP tlog-proof that leaf `index` is under the current checkpoint."""
         head = self._followed()
-        return proofs.encode(index, self.inclusion(index, head.checkpoint.size), head.note)
+        return tlog_proof.encode(index, self.inclusion(index, head.checkpoint.size), head.note)
 
     def _sized(self, size: int) -> Tree:
         tree = self._followed().tree

@@ -105,6 +105,12 @@ class Opened(msgspec.Struct, frozen=True):
     envelope: Envelope | None
 
 
+def opens(extra: bytes | None, envelope: bytes) -> bool:
+    """Whether the leaf that `extra` describes holds this envelope; raises as `open_leaf` does."""
+    found = open_leaf(extra).envelope
+    return found is not None and dsse.encode(found) == envelope
+
+
 def open_leaf(extra: bytes | None) -> Opened:
     """The leaf that `extra` describes, to be verified with; raises `Corrupt` or `Usage`."""
     if extra is None:
