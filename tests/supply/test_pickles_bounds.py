@@ -17,6 +17,7 @@ import pytest
 from assay.supply import findings, machine, scan
 from assay.supply.findings import Broken, Report
 from assay.supply.pickles import Walk
+from assay.supply.readers.pickled import probe
 
 
 def rules(answer: dict[str, Any]) -> set[str]:
@@ -50,6 +51,16 @@ def test_work_is_bounded_over_all_pickles_of_a_file(monkeypatch: Any, scanned: A
     assert scanned(pickle.dumps(1) * 10)["clean"]
     assert rules(scanned(pickle.dumps(1) * 100)) == {"pickle.work"}
     assert broken(b"\x80\x04" + b"N0" * 5000 + b".") == "pickle.work"
+
+
+@pytest.mark.slow
+def test_something_else_that_cannot_be_read_as_a_pickle_to_its_end_is_not_clean() -> None:
+    # The walk gives up in what a plain unpickler would go on with: the call may lie behind.
+    data = b"N0" * 12_000_000 + b"cos\nsystem\n."
+    report = Report()
+    probe(data, 0, len(data), "", report)
+    assert {finding["rule"] for finding in report.findings} == {"pickle.work"}
+    assert report.verdict == "unscannable"
 
 
 def test_work_is_counted_for_each_file_of_a_folder(monkeypatch: Any, tmp_path: Path) -> None:

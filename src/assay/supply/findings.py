@@ -18,7 +18,7 @@ INFLATE_BYTES = 2 << 30
 MOST_FILES = 100_000
 MOST_BYTES = 1 << 38
 """Bytes of one file: a sparse file claims any number of them at no cost."""
-MOST_WORK = 20_000_000
+MOST_WORK = 10_000_000
 """Opcodes that all pickles of one file may have together."""
 MOST_DEPTH = 5
 """Archives in archives."""

@@ -120,6 +120,7 @@ class Walk(Containers):
             self._push(Global("?", "?", None))
             return
         self.report.reached(module, name)
+        self.report.work += 16
         module, name = allowed.canonical(module, name)
         uses = allowed.uses(module, name)
         if uses is None:

@@ -5,7 +5,6 @@ Anything else is probed too: read as a pickle, as a loader that was told so woul
 
 from __future__ import annotations
 
-import contextlib
 import re
 from dataclasses import replace
 
@@ -17,6 +16,8 @@ from assay.supply.readers.part import Part
 from assay.supply.stand_ins import Torch
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w.]{0,200} [A-Za-z_][\w.]{0,200}", re.ASCII)
+_IMPORTS = re.compile(rb"(?:c[^\n]*\n[^\n]*\n)*")
+_LONGEST_LIST = 1 << 20
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_LEGACY = 5
 """Pickles at the start of a file of PyTorch before 1.6; the raw storages follow."""
@@ -31,24 +32,36 @@ ELEMENTS = {
 
 
 def is_text_pickle(part: Part) -> bool:
-    """Whether something without the mark of a binary pickle is one, or reaches names as one."""
+    """Whether something without the mark of a binary pickle is one, or calls names as one."""
     scratch = Report()
     walk = Walk(part.buffer, part.start, part.end, part.where, scratch)
     try:
         return walk.walk() == part.end or _reaches(scratch)
-    except Broken:
-        return _reaches(scratch)
+    except Broken as error:
+        return _reaches(scratch) and not _only_names(part.buffer, part.start, error.position)
 
 
 def _reaches(scratch: Report) -> bool:
     return any(_IDENTIFIER.fullmatch(found) for found in scratch.globals)
 
 
+def _only_names(buffer: Buffer, start: int, position: int) -> bool:
+    """Whether what was walked before `position` only imports, and so calls nothing.
+
+    A list of words is that: ``cat`` and ``dog``, each on a line, import ``at.dog``.
+    """
+    walked = buffer[start : min(position, start + _LONGEST_LIST)]
+    return position - start <= _LONGEST_LIST and _IMPORTS.fullmatch(walked) is not None
+
+
 def probe(buffer: Buffer, start: int, end: int, where: str, report: Report) -> None:
     """Read something else as a pickle, as a loader that was told so would."""
     scratch = Report()
-    with contextlib.suppress(Broken):
+    try:
         Walk(buffer, start, end, where, scratch, joblib=False).walk()
+    except Broken as error:
+        if _only_names(buffer, start, error.position):
+            return
     if scratch.count and _reaches(scratch):
         report.merge(scratch)
 
