@@ -31,7 +31,7 @@ def rules(answer: dict[str, Any]) -> set[str]:
 def test_the_predicate_has_exactly_its_fields(scanned: Any) -> None:
     answer = scanned(pickle.dumps([1]))
     assert answer == {
-        "scanner": "assay.supply.scan/2",
+        "scanner": "assay.supply.scan/1",
         "format": "pickle",
         "clean": True,
         "verdict": "clean",

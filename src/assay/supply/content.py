@@ -17,6 +17,7 @@ from assay.supply.readers import (
     jsons,
     pickled,
     plain,
+    settings,
     squeezed,
     suffixes,
     tars,
@@ -84,8 +85,18 @@ def _read(part: Part) -> str:
     if head.startswith(b"tree\nversion=v"):
         texts.check_lightgbm(part.buffer[part.start : part.end], part.start)
         return "lightgbm-text"
-    if head.lstrip().startswith((b"{", b"[", b'"')) and (kind := jsons.read(part)):
+    if head.lstrip().startswith((b"{", b"[", b'"')) and (kind := _read_json(part)):
         return kind
     if pickled.is_text_pickle(part):
         return pickled.read(part)
     return plain.read(part, head)
+
+
+def _read_json(part: Part) -> str | None:
+    """JSON; None for text under a text's name that only begins like it, as vocabularies do."""
+    try:
+        return jsons.read(part)
+    except Broken:
+        if settings.is_document(part.name):
+            return None
+        raise

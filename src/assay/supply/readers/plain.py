@@ -52,7 +52,7 @@ def read(part: Part, head: bytes) -> str:
     """The format of what is known by its name, or by its structure, or not at all."""
     if sources.NAMES.fullmatch(part.name):
         return sources.read(part)
-    if part.name.lower().endswith((".jinja", ".jinja2")):
+    if settings.TEMPLATES.fullmatch(part.name):
         templates.check(part, part.text(1 << 20, "template"))
         return "template"
     if kind := settings.read(part, head):

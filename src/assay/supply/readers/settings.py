@@ -25,6 +25,7 @@ _NAMES = re.compile(
     re.I,
 )
 _YAML = re.compile(r".*\.(ya?ml)|MLmodel", re.I)
+TEMPLATES = re.compile(r".*\.(jinja2?|j2)", re.I)
 _TAG = re.compile(r"(?:^|[\s,\[{:-])(!(?:<[^>]*>|[\w!:./%-]*))")
 _PYTHON = re.compile(r"python|!!\w*/|object", re.I)
 _PLAIN_TAGS = frozenset(
@@ -40,9 +41,17 @@ _KNOWN = re.compile(
     r"(mlflow|nemo|torch\.optim|torch\.nn|pytorch_lightning|lightning|transformers|torchmetrics"
     r"|sklearn|xgboost|lightgbm|catboost|hydra\.utils|omegaconf)(\.\w+)+"
 )
+_RANK = re.compile(r"[A-Za-z0-9+/=]+ \d+")
+_RANKS = re.compile(rb"[A-Za-z0-9+/=]+ 0\n")
+"""Lines of tiktoken's vocabularies: a piece in base64, and its rank."""
 _SCRIPT = re.compile(r"#!\s*/")
 _MOST_ELEMENTS = 20_000_000
 _DEEPEST = 256
+
+
+def is_document(name: str) -> bool:
+    """Whether a name is one of text: documentation, a vocabulary, settings, a template."""
+    return any(names.fullmatch(name) for names in (_NAMES, _YAML, TEMPLATES))
 
 
 def read(part: Part, head: bytes) -> str | None:
@@ -60,6 +69,11 @@ def read(part: Part, head: bytes) -> str | None:
             return None
         _check_yaml(part, text)
         return "yaml"
+    if part.name.lower().endswith(".model") and _RANKS.match(head):
+        text = _text(part)
+        if text is not None and all(_RANK.fullmatch(line) for line in text.splitlines()):
+            return "text"
+        return None
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<?xml", b"<PMML")):
         return _check_xml(part)
     return None

@@ -45,4 +45,7 @@ def read(part: Part, head: bytes) -> str | None:
 
 
 def _is_text(head: bytes) -> bool:
-    return all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+    """Whether what begins like zlib's header (``x``) is text; its last character may be cut."""
+    text = head.decode("utf-8", "ignore")
+    plain = len(text.encode()) > len(head) - 4
+    return plain and all(c >= " " or c in "\t\r\n" for c in text)
