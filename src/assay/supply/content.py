@@ -51,11 +51,13 @@ def scan_part(part: Part) -> str:
     except Broken as error:
         part.report.broken(error, part.where, part.start)
         return "unknown"
+    kind = "unknown"
     try:
         kind = _read(part)
     except Broken as error:
         part.report.broken(error, part.where, part.start)
-        kind = "unknown"
+    except Exception as error:  # A reader's mistake must not end the scan, nor pass for clean.
+        part.find("file.unreadable", "unscannable", f"a reader failed ({type(error).__name__})")
     if kind not in _PICKLES:
         pickled.probe(part.buffer, part.start, part.end, part.where, part.report)
     if kind not in zips.KINDS and kind != "tar":

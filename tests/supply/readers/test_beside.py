@@ -212,6 +212,11 @@ def test_documentation_and_settings_are_clean(scanned: Any, name: str, data: byt
         ("config.yaml", b"[!mine x]\n", "suspicious"),
         ("model_config.yaml", b"x:\n  _target_: os.system\n", "malicious"),
         ("model_config.yaml", b"x:\n  _target_: mine.Model\n", "suspicious"),
+        ("a.yaml", b"x: {_target_: os.system, y: 1}\n", "malicious"),
+        ("a.yaml", b'x:\n  "_target_":\n    os.system\n', "malicious"),
+        ("a.yaml", b'x:\n  "_t\\x61rget_": os.system\n', "suspicious"),
+        ("a.yaml", b"x:\n  ? !!str\n    _targ\\\n  : os.system\n", "suspicious"),
+        ("a.yaml", b"k: &k _target_\nx: {*k : os.system}\n", "suspicious"),
         ("MLmodel", b"python_function:\n  loader_module: mine\n  code: code\n", "suspicious"),
         ("m.pmml", b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "b">]><PMML/>', "unscannable"),
         (

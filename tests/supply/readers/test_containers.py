@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import sys
 import tarfile
 import zipfile
 from typing import Any
@@ -112,6 +113,31 @@ def test_a_tar_within_a_tar_is_opened_and_not_for_ever(scanned: Any) -> None:
     assert "nested" in rules(scanned(data))
 
 
+HEADS = {"lz4": b"\x04\x22\x4d\x18", "zstd": b"\x28\xb5\x2f\xfd"}
+
+
+def squeeze(kind: str, data: bytes) -> bytes:
+    if kind == "lz4":
+        return bytes(pytest.importorskip("lz4.frame").compress(data))
+    return bytes(pytest.importorskip("zstandard").ZstdCompressor().compress(data))
+
+
+@pytest.mark.parametrize("kind", ["lz4", "zstd"])
+def test_frames_of_lz4_and_zstd_are_inflated(
+    monkeypatch: pytest.MonkeyPatch, scanned: Any, kind: str
+) -> None:
+    plain = b"\x80\x04N."
+    assert scanned(squeeze(kind, plain))["clean"]
+    assert scanned(squeeze(kind, EVIL))["verdict"] == "malicious"
+    assert not scanned(squeeze(kind, plain) + b"x")["clean"]
+    assert not scanned(squeeze(kind, plain) + squeeze(kind, EVIL))["clean"]
+    assert not scanned(squeeze(kind, plain)[:-1])["clean"]
+    monkeypatch.setattr("assay.supply.findings.INFLATE_BYTES", 1 << 16)
+    assert not scanned(squeeze(kind, b"[" + b" " * (1 << 20) + b"]"))["clean"]
+    monkeypatch.setitem(sys.modules, {"lz4": "lz4.frame"}.get(kind, "zstandard"), None)
+    assert "needs the library" in scanned(HEADS[kind] + b"\0" * 20)["findings"][0]["what"]
+
+
 # ZIP.
 
 
@@ -202,4 +228,15 @@ def test_altered_archives_never_raise(base: bytes, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, min(len(raw) - 1, 2600)))
         raw[at] = data.draw(st.integers(0, 255))
-    scan_content(bytes(raw), 0, len(raw), "", "model", Report())
+    report = Report()
+    scan_content(bytes(raw), 0, len(raw), "", "model", report)
+    assert not [told for told in report.findings if "a reader failed" in told["what"]]
+
+
+def test_a_reader_that_fails_leaves_a_file_that_is_not_clean(
+    monkeypatch: pytest.MonkeyPatch, scanned: Any
+) -> None:
+    monkeypatch.setattr("assay.supply.readers.jsons.read", lambda _: {}["missing"])
+    answer = scanned(archive(("a.json", b"{}"), ("b", EVIL)))
+    assert answer["verdict"] == "malicious"
+    assert {"file.unreadable", "pickle.global"} <= rules(answer)

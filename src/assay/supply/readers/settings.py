@@ -32,11 +32,14 @@ _PLAIN_TAGS = frozenset(
     {"!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq", "!!set"}
 )
 _IMPORTS = re.compile(
-    r"^[\s-]*[\"']?(_target_|loader_module|class_path|python_class|entry_point)[\"']?\s*:"
-    r"\s*(\S.*?)\s*$",
-    re.M,
+    r"[\"']?\b(_target_|loader_module|class_path|python_class|entry_point)[\"']?\s*:"
+    r"\s*([^\s,}\]]*)"
 )
-_CODE = re.compile(r"^\s*[\"']?(code|trust_remote_code)[\"']?\s*:\s*(\S.*?)\s*$", re.M)
+_CODE = re.compile(
+    r"(?:^|[{,])[\s-]*[\"']?(code|trust_remote_code)[\"']?\s*:[ \t]*([^\s,}]+)", re.M
+)
+_HIDDEN_KEY = re.compile(r'"[^"\n]*\\[xuU][^"\n]*"\s*:|^\s*\?\s|(?:^|[\s{,])\*[^\s:]+\s*:', re.M)
+"""Keys that are escaped, set apart by ``?``, or stand elsewhere: not read as the key they are."""
 _KNOWN = re.compile(
     r"(mlflow|nemo|torch\.optim|torch\.nn|pytorch_lightning|lightning|transformers|torchmetrics"
     r"|sklearn|xgboost|lightgbm|catboost|hydra\.utils|omegaconf)(\.\w+)+"
@@ -94,6 +97,8 @@ def _check_yaml(part: Part, text: str) -> None:
     for line in text.split("\n"):
         if line.startswith("%"):
             raise Broken("yaml", part.start, "a directive can give tags other meanings")
+    if _HIDDEN_KEY.search(text):
+        part.find("yaml.import", "suspicious", "has a key that is not written out")
     for found in _TAG.finditer(text):
         tag = found[1]
         if tag in _PLAIN_TAGS:

@@ -66,6 +66,9 @@ def read(part: Part, found: list[Member], root: str, opened: Open, scan: ScanMem
                 if last - first > 64 or not _is_text(inner[first:last]):
                     what = "is not a short text"
                     part.report.add("torch.member", "suspicious", inside, 0, what)
+        elif short == "bytecode.pkl":
+            what = "the program is kept as bytecode as well, which is not read"
+            part.report.add("torchscript.source", "unscannable", inside, 0, what)
         elif script and short.startswith("code/") and short.endswith(".py"):
             if content := opened(part, member):
                 _check_source(part, inside, content)
