@@ -59,7 +59,7 @@ def scan_part(part: Part) -> str:
     except Exception as error:  # A reader's mistake must not end the scan, nor pass for clean.
         part.find("file.unreadable", "unscannable", f"a reader failed ({type(error).__name__})")
     if kind not in _PICKLES:
-        pickled.probe(part.buffer, part.start, part.end, part.where, part.report)
+        pickled.probe(part.buffer, part.start, part.end, part.where, part.report, part.name)
     if kind not in zips.KINDS and kind != "tar":
         zips.scan_hidden(part)
     suffixes.check(part, kind)

@@ -12,6 +12,7 @@ from assay.supply.arrays import read_npy_header
 from assay.supply.findings import Broken, Report
 from assay.supply.machine import Buffer
 from assay.supply.pickles import Walk
+from assay.supply.readers import settings
 from assay.supply.readers.part import Part
 from assay.supply.stand_ins import Torch
 
@@ -38,7 +39,13 @@ def is_text_pickle(part: Part) -> bool:
     try:
         return walk.walk() == part.end or _reaches(scratch)
     except Broken as error:
-        return _reaches(scratch) and not _only_names(part.buffer, part.start, error.position)
+        words = _only_names(part.buffer, part.start, error.position)
+        return _reaches(scratch) and not (words and _is_prose(scratch, part.name))
+
+
+def _is_prose(scratch: Report, name: str) -> bool:
+    """Whether names that are imported and not called may be words: of text, or of no meaning."""
+    return scratch.verdict != "malicious" or settings.is_document(name)
 
 
 def _reaches(scratch: Report) -> bool:
@@ -54,13 +61,13 @@ def _only_names(buffer: Buffer, start: int, position: int) -> bool:
     return position - start <= _LONGEST_LIST and _IMPORTS.fullmatch(walked) is not None
 
 
-def probe(buffer: Buffer, start: int, end: int, where: str, report: Report) -> None:
+def probe(buffer: Buffer, start: int, end: int, where: str, report: Report, name: str = "") -> None:
     """Read something else as a pickle, as a loader that was told so would."""
     scratch = Report()
     try:
         Walk(buffer, start, end, where, scratch, joblib=False).walk()
     except Broken as error:
-        if _only_names(buffer, start, error.position):
+        if _only_names(buffer, start, error.position) and _is_prose(scratch, name):
             return
     if scratch.count and _reaches(scratch):
         report.merge(scratch)
