@@ -201,7 +201,7 @@ def test_documentation_and_settings_are_clean(scanned: Any, name: str, data: byt
         ("README.md", b"\xff\xfe", "unscannable"),
         ("README.md", b"#!/bin/sh\nid\n", "suspicious"),
         ("labels.txt", b"cos\nsystem\n(Vid\ntR.", "malicious"),
-        ("labels", b"cos\nsystem\nwords\n", "malicious"),
+        ("weights", b"cos\nsystem\nwords\n", "malicious"),
         ("run.sh", b"#!/bin/sh\nid\n", "unscannable"),
         ("a.pth", b"import os\n", "unscannable"),
         ("config.yaml", b"a: !!python/object/apply:os.system [id]\n", "malicious"),
