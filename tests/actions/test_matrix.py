@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from workspace.town import WORKSPACE, Town, copy_of, dataset, enrolment, model
+from workspace.town import START, WORKSPACE, Town, copy_of, dataset, enrolment, model
 
 from assay import actions, canonical
 from assay.actions.administration import (
@@ -21,6 +22,7 @@ from assay.actions.administration import (
 )
 from assay.actions.assessment import AssessModel
 from assay.actions.backups import BackupRings
+from assay.actions.boms import FindInBoms, ReadBom, WriteBom
 from assay.actions.comparison import CompareModels
 from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn
 from assay.actions.extraction import ExamineDataset, ExtractDataset
@@ -39,10 +41,19 @@ from assay.actions.reading import ExportEvidence, ReadEvidence
 from assay.actions.release import Approve, Hold, Promote, Revoke, Supersede
 from assay.actions.runs import ReadRun, RunPipeline
 from assay.actions.serving import Deploy, Kill, Query
+from assay.actions.transparency import TakeStatement
+from assay.actions.vulnerabilities import (
+    CheckLicences,
+    CheckVulnerabilities,
+    DeclareVex,
+    ImportAdvisories,
+    ReadAdvisories,
+)
 from assay.errors import AssayError, Denied
 from assay.policy.rules import ROLE
 from assay.store import trees
 from assay.store.trees import TreeEntry
+from assay.supply.advisories import vex
 from assay.workspace.action import REGISTRY, Action
 from assay.workspace.credentials import token_id_of
 
@@ -61,6 +72,23 @@ STRANGERS = ("bea", "bob")
 
 MAKERS = {"data_scientist", "ml_engineer"}
 BUILDERS = {*MAKERS, "pipeline"}
+
+
+VEX = json.dumps(
+    vex.write(
+        [
+            vex.Statement(
+                vulnerability=vex.Vulnerability("CVE-2024-1"),
+                status="not_affected",
+                justification="vulnerable_code_not_in_execute_path",
+                products=(vex.Product(at_id="pkg:pypi/torch@2.5.1"),),
+            )
+        ],
+        author="security",
+        at=START,
+        identity="https://example.org/1",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -107,6 +135,9 @@ ADMIN: dict[str, Callable[[Town], Action]] = {
         project=WORKSPACE, bundle=str(town.ws.view.follow().bundle)
     ),
     "examine": lambda _: Examine(project=WORKSPACE),
+    "import advisories": lambda town: ImportAdvisories(
+        project=WORKSPACE, path=str(town.repo / "advisories")
+    ),
     "collect": lambda _: CollectGarbage(project=WORKSPACE),
     "back up": lambda _: BackupRings(project=WORKSPACE),
     "rotate the key": lambda _: RotateKey(project=WORKSPACE, reason="yearly"),
@@ -194,6 +225,30 @@ TABLE: dict[str, Row] = {
         lambda town, project: RejectIntake(project=project, digest=_taken(town), reason="no"),
         BUILDERS,
     ),
+    "write a bill of materials": Row(lambda _, project: WriteBom(**_version(project)), BUILDERS),
+    "read a bill of materials": Row(
+        lambda _, project: ReadBom(**_version(project)),
+        {*BUILDERS, "approver", "operator", "auditor"},
+    ),
+    "look for a part": Row(
+        lambda _, project: FindInBoms(project=project, what="numpy"),
+        {*BUILDERS, "approver", "operator", "auditor"},
+    ),
+    "read the advisories": Row(
+        lambda _, project: ReadAdvisories(project=project),
+        {*BUILDERS, "approver", "operator", "auditor"},
+    ),
+    "check vulnerabilities": Row(
+        lambda _, project: CheckVulnerabilities(**_version(project)), BUILDERS
+    ),
+    "check licences": Row(lambda _, project: CheckLicences(**_version(project)), BUILDERS),
+    "answer a vulnerability": Row(
+        lambda _, project: DeclareVex(**_version(project), document=VEX, reason="unreachable"),
+        {"approver"},
+    ),
+    "take a statement out": Row(
+        lambda _, project: TakeStatement(**_version(project)), {*MAKERS, "approver", "auditor"}
+    ),
     "scan": Row(lambda _, project: ScanModel(**_version(project)), BUILDERS),
     "assess": Row(
         lambda _, project: AssessModel(
@@ -259,6 +314,7 @@ def deployed(built: Town, tmp_path_factory: pytest.TempPathFactory) -> Town:
         town = copy_of(built, tmp_path_factory.mktemp("deployed") / "town", environment)
         town.deploy()
         town.check_data()
+        town.do("eve", WriteBom(**_version("alpha")))
         onnx = town.repo / "model.onnx"
         for who, project in (("eve", "alpha"), ("bea", "beta")):
             digest = canonical.digest_file(onnx)

@@ -41,7 +41,7 @@ def write(
 ) -> None:
     """Write the bill of materials of a version from what is on record, as signed statements.
 
-    Example: assay bom write credit@3 --declare hardware="CPU only, no accelerator"
+    Example: assay bom write credit@3 --declare hardware="CPU only"
     """
     from assay.actions.boms import WriteBom
     from assay.types import parse_model_ref
@@ -195,7 +195,7 @@ def _declared(given: list[str]) -> dict[str, str]:
         if not equals or name in found:
             raise Usage(
                 f"{text[:60]!r} is not NAME=TEXT, or its name was given before",
-                remedy='--declare hardware="CPU only, no accelerator"',
+                remedy='--declare hardware="CPU only"',
                 code="bom.declare",
             )
         found[name.strip()] = value.strip()

@@ -33,7 +33,8 @@ def check_licences(
 
     \b
     Example: assay licences check credit@3
-             assay licences check bom.json --policy licences.toml
+
+    Of a file, without a workspace: assay licences check bom.json --policy licences.toml
     """
     if is_file(subject):
         told = _licences_of(Path(given_path(Path(subject))), policy)

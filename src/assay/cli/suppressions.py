@@ -49,6 +49,7 @@ def add(
 
     Covers this file's exact bytes only: its digest is taken now.
 
+    \b
     Example: assay suppressions add assay-suppressions.toml --model m.pkl --rule pickle.call \\
         --reason "our own class, reviewed" --owner risk@example.com
     """

@@ -166,7 +166,8 @@ def check(
 
     \b
     Example: assay vulns check credit@3
-             assay vulns check requirements.txt --database advisories
+
+    Of a file, without a workspace: assay vulns check requirements.txt --database advisories
     """
     choice(fail_on, ("low", "medium", "high", "critical"), "severity")
     session = Session(actor, project, as_json)

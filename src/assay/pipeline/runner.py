@@ -431,10 +431,8 @@ class Runner:
         """
         if not self._made or (time.monotonic() < self._look_again and not last):
             return
-        begun = time.monotonic()
-        same = self._plan.is_as_it_was()
-        now = time.monotonic()
-        self._look_again = now + max(_RECORDING, _LOOKING * (now - begun))
+        begun, same = time.monotonic(), self._plan.is_as_it_was()
+        self._look_again = (now := time.monotonic()) + max(_RECORDING, _LOOKING * (now - begun))
         made, self._made = self._made, []
         if same:
             self._host.record(made)

@@ -26,7 +26,7 @@ from assay.supply.content import scan_content
 from assay.supply.findings import MOST_BYTES, MOST_FILES, Broken, Report
 
 KIND = "scan"
-PRODUCER = "assay.supply.scan/2"
+PRODUCER = "assay.supply.scan/1"
 
 Progress = Callable[[str], None]
 
