@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from assay.evidence.signers import MemorySigner
 from assay.evidence.statement import Statement, Subject
 from assay.supply.advisories import vex
 from assay.types import Digest
+from assay.workspace.view import View
 
 CHECK = CheckVulnerabilities(project="alpha", model="score", version="1")
 LICENCES = CheckLicences(project="alpha", model="score", version="1")
@@ -410,6 +412,22 @@ def test_licences_are_judged_by_the_projects_policy(town: Town) -> None:
     assert statement.header.producer == "assay.supply.licences/1"
     facts = town.ws.view.facts("alpha", artifact(town))
     assert facts.values["licences"] == {"denied_count": 1, "unknown_count": 1}
+
+
+def test_a_project_says_in_its_policy_which_licences_it_allows(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bom(town, TORCH, library("gpl", "1", "AGPL-3.0-only"))
+    own = {"licences_allowed": ["AGPL-3.0-only"], "licences_denied": ["MIT"]}
+    plain = View.settings
+
+    def changed(view: View, project: str) -> Mapping[str, Any]:
+        return {**plain(view, project), **own}
+
+    monkeypatch.setattr(View, "settings", changed)
+    told = town.do("eve", LICENCES)
+    assert "torch@2.5.1: MIT" in told["denied"]
+    assert not any("gpl" in line for line in told["denied"])
 
 
 def test_without_a_bill_of_materials_no_licence_is_judged(town: Town) -> None:

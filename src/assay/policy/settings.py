@@ -26,6 +26,9 @@ DEFAULTS: dict[str, Any] = {
     "supply_chain": False,
     "max_advisory_age_days": 30,
     "intake_signed": False,
+    "licences_allowed": [],
+    "licences_denied": [],
+    "licences_review": [],
     "step_ports": [],
     "step_variables": [],
     "step_processes": False,
@@ -97,6 +100,9 @@ def _fault(name: str, value: Any) -> str:
     if name == "step_variables":
         fine = all(isinstance(v, str) and _VARIABLE.fullmatch(v) for v in value)
         return "" if fine else "is not a list of names of environment variables"
+    if name.startswith("licences_"):
+        fine = all(isinstance(v, str) and v for v in value)
+        return "" if fine else "is not a list of SPDX licence identifiers"
     if kind is list and not (value and all(isinstance(v, str) and v for v in value)):
         return "is not a list of at least one name"
     if name == "provenance_levels" and (unknown := set(value) - set(DEFAULTS[name])):
