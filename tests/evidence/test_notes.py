@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.errors import AssayError, Corrupt, Usage, Verification
-from assay.evidence import merkle, notes, proofs
+from assay.evidence import notes
 from assay.evidence.signers import MemorySigner
 
 ORIGIN = "example.com/ledger"
@@ -177,33 +177,3 @@ def test_every_size_and_time_reads_back(size: int, seconds: int) -> None:
     assert notes.parse_checkpoint(note, ORIGIN, SIGNER.public) == notes.Checkpoint(
         ORIGIN, size, ROOT, when
     )
-
-
-# -- tlog-proof -----------------------------------------------------------------------------------
-
-
-def _proof() -> tuple[bytes, bytes]:
-    hashes = [merkle.leaf_hash(b"%d" % i) for i in range(5)]
-    path = merkle.inclusion_proof(
-        3, 5, lambda level, index: merkle.root(hashes[index << level : (index + 1) << level])
-    )
-    note = notes.sign_checkpoint(ORIGIN, 5, merkle.root(hashes), AT, SIGNER)
-    return proofs.encode(3, path, note), hashes[3]
-
-
-def test_a_proof_file_proves_its_leaf_and_no_other() -> None:
-    proof, leaf = _proof()
-    assert proof.startswith(b"c2sp.org/tlog-proof@v1\nindex 3\n")
-    index, checkpoint = proofs.verify(proof, leaf, ORIGIN, SIGNER.public)
-    assert (index, checkpoint.size) == (3, 5)
-    with pytest.raises(Verification):
-        proofs.verify(proof, merkle.leaf_hash(b"4"), ORIGIN, SIGNER.public)
-
-
-def test_no_byte_of_a_proof_file_is_free() -> None:
-    proof, leaf = _proof()
-    for at in range(len(proof)):
-        altered = proof[:at] + bytes([proof[at] ^ 1]) + proof[at + 1 :]
-        for hostile in (altered, proof[:at], proof[:at] + b"\n" + proof[at:]):
-            with pytest.raises(AssayError):
-                proofs.verify(hostile, leaf, ORIGIN, SIGNER.public)

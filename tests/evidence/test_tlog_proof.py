@@ -173,6 +173,7 @@ def test_another_logs_proof_is_refused() -> None:
         OPEN.replace(b'"nonce"', b'"nonce2"'),
         b" " + BLIND,
     ],
+    ids=range(9),
 )
 def test_extra_data_that_opens_nothing_is_refused(extra: bytes) -> None:
     with pytest.raises(AssayError):

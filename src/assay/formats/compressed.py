@@ -105,7 +105,7 @@ def inflate(data: bytes | memoryview, *, limit: int, partial: bool = False) -> b
         except ImportError as error:
             raise Usage(
                 f"compression {name} cannot be read without its library",
-                remedy="install assay[compression], or save the model with zlib, gzip or xz",
+                remedy="install assay[scan], or save the model with zlib, gzip or xz",
                 code="compressed.kind",
             ) from error
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from assay.errors import Usage
 from assay.formats.compressed import compression, inflate
@@ -21,12 +20,7 @@ def read(part: Part, head: bytes) -> str | None:
     packed = memoryview(part.buffer)[part.start : part.end]
     room = part.report.room
     try:
-        if kind in ("lz4", "zstd"):
-            inner = _inflate_other(part, kind, packed, room)
-            if inner is None:
-                return kind
-        else:
-            inner = inflate(packed, limit=room)
+        inner = inflate(packed, limit=room)
     except Usage as error:
         part.find("compressed", "unscannable", error.message)
         try:
@@ -48,44 +42,6 @@ def read(part: Part, head: bytes) -> str | None:
         depth=part.depth + 1,
     )
     return part.scan(inside)
-
-
-def _inflate_other(part: Part, kind: str, packed: memoryview, room: int) -> bytes | None:
-    """One frame of lz4 or zstd, whose libraries are optional; None where it cannot be inflated.
-
-    zstd has no bound on what a step gives, so its steps are small: 2 KiB make 64 MiB at most.
-    """
-    stream: Any
-    try:
-        if kind == "lz4":
-            import lz4.frame
-
-            stream, step = lz4.frame.LZ4FrameDecompressor(), 1 << 16
-        else:
-            import zstandard
-
-            stream, step = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj(), 2048
-    except ImportError:
-        library = {"lz4": "lz4", "zstd": "zstandard"}[kind]
-        what = f"reading {kind} data needs the library {library}"
-        part.find("compressed", "unscannable", what)
-        return None
-    out = bytearray()
-    position = 0
-    try:
-        while position < len(packed) and not stream.eof and len(out) <= room:
-            out += stream.decompress(bytes(packed[position : position + step]))
-            position += step
-    except Exception as error:  # Both libraries have errors of their own.
-        part.find("compressed", "unscannable", f"the {kind} data is damaged ({error})")
-        return None
-    if len(out) > room:
-        part.find("compressed", "unscannable", f"the {kind} data inflates beyond measure")
-        return None
-    if not stream.eof or stream.unused_data or position < len(packed):
-        what = f"the {kind} data is cut short, or more follows it"
-        part.find("compressed", "unscannable", what)
-    return bytes(out)
 
 
 def _is_text(head: bytes) -> bool:
