@@ -1,5 +1,5 @@
-"""The supply chain of a model: what a file would do to whoever loads it, where it came from, what it
-is made of, and what is known against its parts.
+"""The supply chain of a model: what a file would do to whoever loads it, where it came from, what
+it is made of, and what is known against its parts.
 
 What lives here
     The scanner: `scan` and `batch` (one file or folder; many), `content` (which reader), `readers`
@@ -15,7 +15,7 @@ May import
     Floors 0 and 1; no library that loads models, and nothing that a file names.
 
 An attacker who owns it can
-    call a malicious file clean, a stranger's signature trusted and a vulnerable part harmless.  What
-    a scan lets pass is still loaded in a confined process only; nothing here holds a key of the
-    workspace or decides.
+    call a malicious file clean, a stranger's signature trusted and a vulnerable part harmless.
+    What a scan lets pass is still loaded in a confined process only; nothing here holds a key of
+    the workspace or decides.
 """
