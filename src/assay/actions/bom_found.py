@@ -24,7 +24,7 @@ class Found:
         self._used: dict[Digest, Evidence] = {}
         about = [digest for digest in (version.artifact, version.served) if digest]
         self.about = self.counting(*dict.fromkeys(about))
-        facts = view.facts(version.project, version.served or version.artifact)
+        facts = view.version_facts(version)
         self._worst = {name: sources[0] for name, sources in facts.sources.items() if sources}
         self.registration = self._registration()
 
@@ -66,6 +66,15 @@ class Found:
         items = self.counting(*digests) if digests else self.about
         found = [item for item in items if kind_of(item.statement) == kind]
         return self.use(found[-1]) if found else None
+
+    def own(self, kind: str, *, or_any: bool = False) -> Evidence | None:
+        """The newest statement of a kind that names this version: the same bytes may be another
+        one, too.  With `or_any` the newest about the bytes where none does."""
+        found = [item for item in self.about if kind_of(item.statement) == kind]
+        names = self.version.names
+        ours = [i for i in found if any(subject.name in names for subject in i.statement.subject)]
+        counting = ours or (found if or_any else [])
+        return self.use(counting[-1]) if counting else None
 
     def by_fact(self, fact: str, kind: str) -> Evidence | None:
         """The statement that policy reads a fact from: of several, the worst."""

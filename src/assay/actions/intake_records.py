@@ -62,6 +62,11 @@ class Held(msgspec.Struct, frozen=True):
     def place(self) -> str:
         return str(self.predicate["source"]["locator"])
 
+    @property
+    def named(self) -> str:
+        """What statements about these bytes call them, as taken in from there."""
+        return f"intake:{self.place}"
+
 
 def intakes(view: View, project: str) -> list[Held]:
     """Every intake of a project, in the order in which they were taken in."""
@@ -109,7 +114,7 @@ def release_target(view: View, project: str, digest: str, purpose: str, despite:
     """A release as policy sees it: the project, and every fact about what was fetched."""
     found = find(view, project, digest)
     check_rejected(found, despite)
-    facts = view.facts(project, found.digest)
+    facts = view.facts(project, found.digest, names=(found.named,))
     context: dict[str, Any] = {"purpose": purpose, "facts": facts.values}
     made = project_target(view, project, context)
     made.digests = {f"intake:{found.place}": found.digest}

@@ -172,7 +172,7 @@ def _worst(view: View, found: VersionState, evidence: list[Evidence]) -> dict[st
     whichever rows a version was assessed again.
     """
     predicates = {item.envelope_digest: item.statement.predicate for item in evidence}
-    facts = view.facts(found.project, found.served or found.artifact)
+    facts = view.version_facts(found)
     return {
         name: predicates[sources[0]]
         for name, sources in facts.sources.items()

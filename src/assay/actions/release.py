@@ -49,7 +49,7 @@ def version_target(
     if stage:
         if stage not in STAGES:
             raise Usage(f"{stage!r} is not a stage", remedy=f"one of {', '.join(STAGES)}")
-        facts = view.facts(project, found.served or found.artifact)
+        facts = view.version_facts(found)
         approvals = view.approvals(found, stage) if found.served else []
         target.context.update(
             stage=cedar.stage(stage),

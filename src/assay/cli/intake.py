@@ -177,7 +177,7 @@ def show(
     view = session.view(f"intake {reference}")
     held = find(view, session.project, reference)
     session.workspace.engine()  # Which facts count is what the active policy bundle says.
-    facts = view.facts(session.project, held.digest)
+    facts = view.facts(session.project, held.digest, names=(held.named,))
     value = {**held.predicate, "scan": held.scan, "status": held.status, "issued": held.issued}
     value |= {"facts": facts.values, "events": held.events, "envelope": held.envelope}
 

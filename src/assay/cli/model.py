@@ -181,7 +181,7 @@ def show(ref: Ref, actor: As = "", project: InProject = "", as_json: AsJson = Fa
     found = view.version(session.project, name, version)
     session.workspace.engine()  # Which facts count is what the active policy bundle says.
     about = found.served or found.artifact
-    facts = view.facts(session.project, about)
+    facts = view.version_facts(found)
     superseded = view.state.superseded_in(session.project)
     evidence = [
         {

@@ -4,6 +4,11 @@ A fact counts only from a producer that the policy bundle trusts *for that predi
 by a key of the kind the bundle asks for.  Among the statements that count the worst value wins, so
 that nobody reruns an assessor until lucky, unless an approver superseded a statement by name.  What
 cannot be read, or is not of its declared type, is no fact: and without the fact the gate is closed.
+
+Where the latest counts, a later statement can be better than the ones before.  Then it has to be
+about what is asked about by *name* too: the same bytes under another name are another version, with
+another author and another origin.  And what was found out about a list (of libraries, of licences)
+counts as long as the newest list is that one.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ import msgspec
 
 from assay.clock import parse_timestamp, timestamp
 from assay.errors import AssayError
-from assay.evidence.statement import Statement
+from assay.evidence.statement import Statement, predicate_type
 from assay.types import Digest
 
 ISSUED = "@issued"
@@ -32,6 +37,9 @@ _DIGITS = Decimal("0.0001")
 _MOST_DECIMAL = Decimal("922337203685477.5807")
 _MOST_LONG = (1 << 63) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LIST = predicate_type("bom")
+LISTED = "inventory"
+"""The field in which a bill of materials, and what was found out about it, name what it lists."""
 _WORSE: dict[FactType, tuple[str, ...]] = {
     "long": ("lower", "higher"),
     "decimal": ("lower", "higher"),
@@ -104,10 +112,13 @@ def collect(
     *,
     key_kinds: Mapping[str, Collection[str]],
     superseded: Collection[str],
+    named: Mapping[Digest, Collection[str]] | None = None,
 ) -> FactSet:
     """The facts that follow from `evidence`; `key_kinds` maps key ids to ``workspace``/``person``.
 
-    Deterministic in the set of evidence, whatever its order.
+    `named` are the names under which bytes are asked about: of facts of which the latest counts,
+    what was said of the same bytes under other names does not.  Deterministic in the set of
+    evidence, whatever its order.
     """
     trusted: dict[tuple[str, str], set[str]] = {}
     for producer in producers:
@@ -124,7 +135,7 @@ def collect(
     for declared in _usable(declarations):
         found = sorted(by_type.get(declared.predicate_type, []), key=lambda item: item.index)
         if declared.combine == "latest":
-            found = found[-1:]
+            found = _current(found, by_type.get(_LIST, []), named or {})[-1:]
         read = [(value_of(declared, item.statement), item) for item in found]
         # A trusted statement whose value cannot be read must not be outvoted by others.
         if not read or any(value is None for value, _ in read):
@@ -135,6 +146,32 @@ def collect(
         _place(values, declared.name, _cedar(declared, ranked[0][0]))
         sources[declared.name] = [item.envelope_digest for _, item in ranked]
     return FactSet(values, sources)
+
+
+def _current(
+    found: list[Evidence], lists: Iterable[Evidence], named: Mapping[Digest, Collection[str]]
+) -> list[Evidence]:
+    """Those that are about what is asked about by its name, and about the newest list of it."""
+    if not named:
+        return found
+    ours = [item for item in lists if _is_named(item, named)]
+    newest = max(ours, key=lambda item: item.index).statement.predicate if ours else {}
+    return [
+        item
+        for item in found
+        if _is_named(item, named)
+        and item.statement.predicate.get(LISTED) in (None, newest.get(LISTED))
+    ]
+
+
+def _is_named(item: Evidence, named: Mapping[Digest, Collection[str]]) -> bool:
+    """Whether a statement calls these bytes by one of their names; also if it is not about them."""
+    called = [
+        subject.name in named[digest]
+        for subject in item.statement.subject
+        if (digest := Digest(f"sha256:{subject.digest.get('sha256', '')}")) in named
+    ]
+    return not called or any(called)
 
 
 def _usable(declarations: Sequence[FactDeclaration]) -> list[FactDeclaration]:

@@ -86,6 +86,12 @@ class VersionState(msgspec.Struct):
     revoked: bool = False
     hold: bool = False
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What statements call its bytes: those registered, and those served."""
+        ref = f"{self.name}@{self.version}"
+        return ref, f"{ref}.onnx"
+
 
 class OpenDecision(msgspec.Struct):
     """An allowed decision whose outcome is not on the ledger yet."""

@@ -181,6 +181,7 @@ def _same_context(
         [msgspec.convert(producer, TrustedProducer) for producer in policy.producers],
         key_kinds=folded.key_kinds(),
         superseded=folded.superseded_in(project),
+        named={found.served or found.artifact: found.names},
     ).values
     shown = request.context["facts"]
     if facts != shown:

@@ -8,7 +8,7 @@ names, so an old or foreign snapshot costs time and nothing else.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -212,8 +212,12 @@ class View:
             self._evidence[index] = item
         return self._evidence[index]
 
-    def facts(self, project: str, digest: Digest) -> FactSet:
-        """The facts about `digest`, and about the workspace, under the active policy bundle."""
+    def facts(self, project: str, digest: Digest, *, names: Collection[str] = ()) -> FactSet:
+        """The facts about `digest`, and about the workspace, under the active policy bundle.
+
+        With `names`, what was said of the same bytes under others does not count where the latest
+        does: see `assay.evidence.facts`.
+        """
         about = (digest, states.workspace_digest(self.state.workspace))
         return collect(
             self.evidence(project, *about),
@@ -221,7 +225,13 @@ class View:
             self.policy.producers,
             key_kinds=self.state.key_kinds(),
             superseded=self.state.superseded_in(project),
+            named={digest: names} if names else None,
         )
+
+    def version_facts(self, version: VersionState) -> FactSet:
+        """The facts about a version: about what would be served of it, by its own name."""
+        about = version.served or version.artifact
+        return self.facts(version.project, about, names=version.names)
 
     def approvals(self, version: VersionState, stage: str) -> list[dict[str, Any]]:
         """The approvals of a version for `stage` that count now; see `approvals.counting`."""
