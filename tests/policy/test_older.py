@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "policy-bundle-v1.json"
 NEW = {
     *("provenance_levels", "step_ports", "step_variables", "step_processes", "executors"),
     *("supply_chain", "max_advisory_age_days", "intake_signed"),
-    *("licences_allowed", "licences_denied", "licences_review"),
+    *("licences_allowed", "licences_denied", "licences_review", "licences_declared"),
 }
 
 Ask = Callable[..., Request]

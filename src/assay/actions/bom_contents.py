@@ -5,7 +5,7 @@ What people declared stays declared, whoever signed that they did.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -14,6 +14,7 @@ from assay import __version__
 from assay.actions.bom_datasets import datasets
 from assay.actions.bom_found import Found
 from assay.actions.bom_process import Process
+from assay.errors import Usage
 from assay.evidence.facts import Evidence
 from assay.evidence.state import VersionState
 from assay.supply.bom import installed
@@ -32,6 +33,7 @@ from assay.supply.bom.model import (
     unknown,
 )
 from assay.supply.bom.named import Named, of_globals
+from assay.supply.intake import records
 from assay.workspace.view import View
 
 DECLARABLE: dict[str, str] = {
@@ -53,6 +55,7 @@ _BY_HAND = (
     "saw which it was made with"
 )
 _OBSERVED = "the libraries of the steps that made it, as the runner verified them"
+_DECLARED = "the libraries that actor {by} declares, and those that the model file names"
 
 
 def gather(
@@ -62,9 +65,13 @@ def gather(
     *,
     author: str,
     declare: Mapping[str, str],
+    libraries: Sequence[Library] = (),
 ) -> Contents:
-    """The contents of the bill of a version; `named` is what its file says of itself."""
-    return _Gatherer(view, found, named, author).contents(declare)
+    """The contents of the bill of a version; `named` is what its file says of itself.
+
+    `libraries` are declared by `author`; `Usage` where a run was observed, which knows better.
+    """
+    return _Gatherer(view, found, named, author).contents(declare, libraries)
 
 
 class _Gatherer:
@@ -81,16 +88,16 @@ class _Gatherer:
 
     # -- the whole --------------------------------------------------------------------------------
 
-    def contents(self, declare: Mapping[str, str]) -> Contents:
+    def contents(self, declare: Mapping[str, str], lock: Sequence[Library]) -> Contents:
         found = self._found
-        intake = self._evidence.last("intake")
+        intake = self._evidence.own("intake", or_any=True)
         scan = self._evidence.last("scan")
         parity = self._evidence.last("parity")
         metrics, controls = self._measured(scan)
         steps = self._process.steps
         for item in self._process.items:
             self._evidence.use(item)
-        libraries, known, why = self._libraries(scan)
+        libraries, known, why = self._libraries(scan, lock)
         contents = Contents(
             project=found.project,
             workspace=self._view.state.workspace,
@@ -190,10 +197,13 @@ class _Gatherer:
         return declared(where, "the place that it was taken from", intake.envelope_digest)
 
     def _model_licence(self, intake: Evidence | None) -> Licence:
-        said = str(intake.statement.predicate.get("licence") or "") if intake else ""
+        p: Any = intake.statement.predicate if intake else {}
+        said = str(p.get("licence") or "")
         if intake is None or not said:
             return Licence(why="nobody declares the licence of the model")
-        return spell(said, "whoever it was taken in from", intake.envelope_digest)
+        by = str(p.get("licence_by") or records.SOURCE)
+        who = "whoever it was taken in from" if by == records.SOURCE else f"actor {by}"
+        return spell(said, who, intake.envelope_digest)
 
     def _references(self, intake: Evidence | None) -> Told:
         origin = intake.statement.predicate.get("source") if intake else None
@@ -214,7 +224,7 @@ class _Gatherer:
         return evidence(named, "", "the ledger") if named else unknown("nothing of it is served")
 
     def _vulnerabilities(self) -> Told:
-        item = self._evidence.last("vulnerabilities")
+        item = self._evidence.own("vulnerabilities")
         if item is None:
             return unknown("nobody looked for known vulnerabilities")
         p = item.statement.predicate
@@ -262,8 +272,17 @@ class _Gatherer:
 
     # -- what went in ------------------------------------------------------------------------------
 
-    def _libraries(self, scan: Evidence | None) -> tuple[list[Library], Any, str]:
+    def _libraries(
+        self, scan: Evidence | None, lock: Sequence[Library]
+    ) -> tuple[list[Library], Any, str]:
         observed = self._process.libraries
+        if observed and lock:
+            raise Usage(
+                f"{self._found.name}@{self._found.version} was made by a run that was observed: "
+                "its libraries are known, and not for anybody to declare",
+                remedy="leave --libraries out",
+                code="bom.libraries",
+            )
         if observed:
             return [_described(library) for library in observed], "incomplete", _OBSERVED
         named = dict(self._named.libraries)
@@ -271,6 +290,9 @@ class _Gatherer:
             reached: Any = scan.statement.predicate.get("globals") or []
             named = {**of_globals([str(name) for name in reached]), **named}
         source = scan.envelope_digest if scan is not None else ""
+        # A name without a version is answered by the lock; another version is another library.
+        locked = {(library.name, version) for library in lock for version in ("", library.version)}
+        named = {name: version for name, version in named.items() if (name, version) not in locked}
         libraries = [
             _described(
                 Library(
@@ -284,6 +306,9 @@ class _Gatherer:
             )
             for name, version in named.items()
         ]
+        if lock:
+            why = _DECLARED.format(by=self._author)
+            return [*(_described(library) for library in lock), *libraries], "incomplete", why
         return libraries, "unknown", _BY_HAND
 
     def _tools(self, scan: Evidence | None, parity: Evidence | None) -> list[Tool]:

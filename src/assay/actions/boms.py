@@ -8,18 +8,20 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from assay import canonical
+from assay.actions import bom_declared
 from assay.actions.bom_contents import DECLARABLE, gather
 from assay.actions.material import private_copy
 from assay.actions.people import project_target
 from assay.actions.release import version_target
 from assay.errors import NotFound, Usage
-from assay.evidence.facts import Evidence
+from assay.evidence.facts import LISTED, Evidence
 from assay.evidence.state import VersionState, kind_of
 from assay.evidence.statement import Statement
 from assay.isolation.limits import GIB, Limits
 from assay.isolation.run import run
-from assay.supply.bom import cyclonedx, elements, index, spdx
+from assay.supply.bom import cyclonedx, elements, index, listing, spdx
 from assay.supply.bom import named as files
+from assay.supply.bom.model import Library
 from assay.types import Digest
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.view import View
@@ -41,6 +43,8 @@ class WriteBom(Action, frozen=True, kw_only=True):
     version: str
     declare: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     """What whoever asks declares, where nothing on record says: see `DECLARABLE`."""
+    libraries: str = ""
+    """The text of a lock: the libraries that whoever asks declares, see `bom_declared`."""
 
     def target(self, view: View) -> Target:
         for name, text in self.declare.items():
@@ -56,13 +60,22 @@ class WriteBom(Action, frozen=True, kw_only=True):
                     remedy=f"say {DECLARABLE[name]}, in a sentence or two",
                     code="bom.declare",
                 )
+        _ = self._declared("")
         return version_target(view, self.project, self.model, self.version, {})
+
+    def _declared(self, actor: str) -> list[Library]:
+        return bom_declared.read(self.libraries, f"actor {actor}") if self.libraries else []
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)
         doing.progress("reading what the model file says of itself, in a confined process")
         contents = gather(
-            doing.view, found, _named(doing, found), author=doing.actor, declare=self.declare
+            doing.view,
+            found,
+            _named(doing, found),
+            author=doing.actor,
+            declare=self.declare,
+            libraries=self._declared(doing.actor),
         )
         doing.progress("writing and checking the documents")
         bill, other = cyclonedx.document(contents), spdx.document(contents)
@@ -78,6 +91,7 @@ class WriteBom(Action, frozen=True, kw_only=True):
             "cyclonedx": canonical.digest(cyclonedx.encode(bill)),
             "spdx": canonical.digest(spdx.encode(other)),
             "components": 1 + len(bill["components"]),
+            LISTED: listing.digest_of(bill),
             "libraries": contents.libraries_known,
             "unpinned": unpinned,
             **elements.counts(listed),

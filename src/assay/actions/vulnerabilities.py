@@ -11,14 +11,15 @@ from assay.actions.people import project_target, workspace_target
 from assay.actions.release import version_target
 from assay.clock import timestamp
 from assay.errors import NotFound, Usage
-from assay.evidence.facts import Evidence
+from assay.evidence.facts import LISTED, Evidence
 from assay.evidence.state import WORKSPACE, VersionState, kind_of, workspace_digest
 from assay.evidence.statement import Statement
 from assay.isolation.limits import GIB, Limits
 from assay.isolation.run import run
 from assay.supply.advisories import inventory, report, vex
 from assay.supply.advisories.database import LIMIT, Database, check_newer
-from assay.supply.advisories.matching import match
+from assay.supply.advisories.matching import UNLISTED, match
+from assay.supply.bom import listing
 from assay.supply.licences import judging
 from assay.supply.licences import policy as licence_policy
 from assay.types import Digest, check_digest
@@ -35,6 +36,8 @@ CYCLONEDX = "https://cyclonedx.org/bom"
 LICENCE_SETTINGS = ("licences_allowed", "licences_denied", "licences_review")
 """Settings of a project that replace the lists of `assay.supply.licences.policy`, where the policy
 bundle knows them."""
+DECLARED_SETTING = "licences_declared"
+"""``NAME[@VERSION] = LICENCE``, each."""
 _LIMITS = Limits(memory_bytes=8 * GIB, cpu_seconds=600, wall_seconds=1200, answer_bytes=LIMIT)
 
 
@@ -170,6 +173,11 @@ def bill_of_materials(view: View, found: VersionState) -> Evidence:
     return bills[-1]
 
 
+def _rests_on(bom: Evidence) -> dict[str, str]:
+    """Which bill was asked about.  A check counts as long as the newest bill lists the same."""
+    return {"bom": bom.envelope_digest, LISTED: listing.digest_of(bom.statement.predicate)}
+
+
 # -- vulnerabilities ------------------------------------------------------------------------------
 
 
@@ -191,12 +199,12 @@ class CheckVulnerabilities(Action, frozen=True, kw_only=True):
         bom = bill_of_materials(doing.view, found)
         database = _database(doing)
         packages = inventory.from_bom(bom.statement.predicate)
-        if not packages:
+        if not set(packages) - {UNLISTED}:
             raise Usage(
                 f"the bill of materials of {found.name}@{found.version} lists no library, so there "
                 "is nothing to look up",
-                remedy=f"assay bom write {found.name}@{found.version}, with the libraries that it "
-                "needs",
+                remedy=f"say which it needs: assay bom write {found.name}@{found.version} "
+                f"--libraries requirements.txt --project {self.project}",
                 code="bom.libraries",
             )
         doing.progress(f"looking up {len(packages)} packages")
@@ -204,7 +212,7 @@ class CheckVulnerabilities(Action, frozen=True, kw_only=True):
         result = vex.answer(
             match(database, packages), declared_vex(doing.view, found), subject.values()
         )
-        told = {**report.predicate(result, database), "bom": bom.envelope_digest}
+        told = {**report.predicate(result, database), **_rests_on(bom)}
         beside = report.in_toto(result, database, started=started, finished=doing.clock.now())
         statements = [
             doing.attest(report.KIND, subject, told, producer=report.PRODUCER),
@@ -303,7 +311,7 @@ class CheckLicences(Action, frozen=True, kw_only=True):
         bom = bill_of_materials(doing.view, found)
         policy = project_licences(doing.view, self.project)
         told = judging.judge(judging.from_bom(bom.statement.predicate), policy)
-        told["bom"] = bom.envelope_digest
+        told |= _rests_on(bom)
         statement = doing.attest(judging.KIND, _subject(found), told, producer=judging.PRODUCER)
         return Outcome({"model": found.name, "version": found.version, **told}, [statement])
 
@@ -312,11 +320,19 @@ def project_licences(view: View, project: str) -> licence_policy.Policy:
     """The licence policy of a project: from its settings, which the policy bundle holds; never
     from who asks."""
     settings = view.settings(project)
-    given = {
+    given: dict[str, Any] = {
         name.removeprefix("licences_"): tuple(settings[name])
         for name in LICENCE_SETTINGS
         if settings.get(name)
     }
+    # What assay brings gives way to what the project says of the same licence.
+    said = {name for names in given.values() for name in names}
+    whole = licence_policy.Policy()
+    for field in ("allowed", "denied") if given else ():
+        given.setdefault(field, tuple(n for n in getattr(whole, field) if n not in said))
+    if declared := settings.get(DECLARED_SETTING):
+        pairs = (text.partition(" = ") for text in declared)
+        given["declared"] = {name: licence for name, _, licence in pairs}
     if not given:
         return licence_policy.Policy()
     return licence_policy.from_mapping(given, f"the settings of {project}")

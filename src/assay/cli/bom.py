@@ -35,29 +35,52 @@ def write(
             metavar="NAME=TEXT",
         ),
     ] = None,
+    libraries: Annotated[
+        Path | None,
+        typer.Option(
+            help="A lock with exact versions and hashes: the libraries that you declare, of a "
+            "version that no run was seen to make.",
+            metavar="FILE",
+        ),
+    ] = None,
     actor: As = "",
     project: InProject = "",
     as_json: AsJson = False,
 ) -> None:
     """Write the bill of materials of a version from what is on record, as signed statements.
 
+    \b
     Example: assay bom write credit@3 --declare hardware="CPU only"
+
+    Of a model registered by hand: assay bom write credit@3 --libraries requirements.txt
     """
     from assay.actions.boms import WriteBom
+    from assay.errors import Usage
+    from assay.supply.advisories import inventory
     from assay.types import parse_model_ref
 
     name, version = parse_model_ref(ref)
     declared = _declared(declare or [])
+    lock = inventory.read_text(libraries, "list of libraries") if libraries is not None else ""
+    if libraries is not None and not lock.strip():
+        raise Usage(f"{libraries} is empty", remedy="give a lock with hashes", code="bom.libraries")
     session = Session(actor, project, as_json)
     found: dict[str, Any] = session.perform(
-        WriteBom(project=session.project, model=name, version=version, declare=declared)
+        WriteBom(
+            project=session.project,
+            model=name,
+            version=version,
+            declare=declared,
+            libraries=lock,
+        )
     )
 
     def human() -> None:
         told = f"{escape(found['model'])}@{escape(found['version'])}"
         say(f"bill of materials of [bold]{told}[/]: {counted(found['components'], 'component')}")
         if found["libraries"] == "unknown":
-            say("  [yellow]which libraries it was made with is not known[/]: registered by hand")
+            say("  [yellow]which libraries it was made with is not known[/]: nobody saw it made")
+            say(f"  → assay bom write {told} --libraries requirements.txt declares them")
         elif found["unpinned"]:
             say(f"  {counted(found['unpinned'], 'library')} without a version or a digest")
         _print_counts(found)

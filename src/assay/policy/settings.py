@@ -29,11 +29,13 @@ DEFAULTS: dict[str, Any] = {
     "licences_allowed": [],
     "licences_denied": [],
     "licences_review": [],
+    "licences_declared": [],
     "step_ports": [],
     "step_variables": [],
     "step_processes": False,
     "executors": ["local", "ray"],
 }
+_DECLARED = re.compile(r"[^\s=]{1,200} = \S[^=]{0,999}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
@@ -100,6 +102,9 @@ def _fault(name: str, value: Any) -> str:
     if name == "step_variables":
         fine = all(isinstance(v, str) and _VARIABLE.fullmatch(v) for v in value)
         return "" if fine else "is not a list of names of environment variables"
+    if name == "licences_declared":
+        fine = all(isinstance(v, str) and _DECLARED.fullmatch(v) for v in value)
+        return "" if fine else "is not a list of NAME = LICENCE or NAME@VERSION = LICENCE"
     if name.startswith("licences_"):
         fine = all(isinstance(v, str) and v for v in value)
         return "" if fine else "is not a list of SPDX licence identifiers"

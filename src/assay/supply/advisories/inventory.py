@@ -2,7 +2,8 @@
 
 A component that is a library and has no package URL is still a package: one that cannot be looked
 up.  What is no library (a dataset, the model itself, a single file) has no advisories, nor has what
-CycloneDX calls *excluded* (a tool that is not in the model), unless its package URL is known.
+CycloneDX calls *excluded* (a tool that is not in the model), unless its package URL is known.  A
+bill that says that its list is *unknown* has one more package than it names: whatever is not there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from assay import files
 from assay.errors import Usage
-from assay.supply.advisories.matching import Package
+from assay.supply.advisories.matching import UNLISTED, Package
 from assay.supply.advisories.versions import PURL_TYPES
 
 _PURL = re.compile(r"pkg:/*([A-Za-z][A-Za-z0-9.+-]*)/([^?#]+)(?:\?[^#]*)?(?:#.*)?")
@@ -99,7 +100,18 @@ def from_bom(bom: Mapping[str, Any]) -> list[Package]:
         elif not package.version:
             package = msgspec.structs.replace(package, version=_word(component.get("version")))
         found.append(package)
+    if is_open_ended(bom):
+        found.append(UNLISTED)
     return found
+
+
+def is_open_ended(bom: Mapping[str, Any]) -> bool:
+    """Whether the bill itself says that nobody knows what else there is."""
+    listed = bom.get("compositions")
+    return any(
+        _mapping(item).get("aggregate") == "unknown"
+        for item in (cast("list[Any]", listed) if isinstance(listed, list) else [])
+    )
 
 
 def _word(value: object) -> str:

@@ -33,6 +33,10 @@ class Package(msgspec.Struct, frozen=True):
     """Where it was named by one."""
 
 
+UNLISTED = Package("", "(what the bill does not list)", "")
+"""Stands for the rest of a list of which nobody knows how it goes on."""
+
+
 class Advisory(msgspec.Struct, frozen=True):
     """One record behind a finding."""
 
@@ -107,6 +111,8 @@ def match(database: Database, packages: Iterable[Package]) -> Result:
             why = "no package URL says which package it is"
             if package.ecosystem:
                 why = f"versions of {package.ecosystem} cannot be compared here"
+            elif package == UNLISTED:
+                why = "the bill says that nobody knows which libraries there are"
             unmatched.append(Unmatched(package, why))
             continue
         why = _cannot(database, package, scheme)

@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from assay.supply.bom.model import Contents, Dataset, Told, evidence, unknown, worst
+from assay.supply.bom.model import Basis, Contents, Dataset, Told, evidence, unknown, worst
 
 Status: TypeAlias = Literal["present", "declared", "known unknown"]
 _STATUS: dict[str, Status] = {
@@ -133,7 +133,12 @@ def _signature(contents: Contents) -> Told:
 def _relations(contents: Contents) -> Told:
     if contents.libraries_known == "unknown":
         return unknown(contents.libraries_why or "nobody says which libraries it was made with")
-    return Told(True, "evidence", "", contents.libraries_why)
+    return Told(True, _basis(contents), "", contents.libraries_why)
+
+
+def _basis(contents: Contents) -> Basis:
+    """What the list of libraries rests on: the least of what its entries do."""
+    return "declared" if any(x.basis != "evidence" for x in contents.libraries) else "evidence"
 
 
 def _components(contents: Contents) -> Told:
@@ -152,7 +157,7 @@ def _software(contents: Contents) -> Told:
     if contents.libraries_known == "unknown":
         return Told(True, "declared", "", "the model file, or its conversion, which names some")
     source = next((library.source for library in contents.libraries if library.source), "")
-    return evidence(True, source, contents.libraries_why)
+    return Told(True, _basis(contents), source, contents.libraries_why)
 
 
 def _hash_algorithm(contents: Contents) -> Told:
