@@ -20,6 +20,7 @@ from assay.actions.intake_records import (
 from assay.actions.material import models_ring
 from assay.actions.models import RegisterModel
 from assay.actions.people import project_target
+from assay.actions.vulnerabilities import project_licences
 from assay.errors import Usage, Verification
 from assay.formats.detect import detect
 from assay.isolation.limits import GIB, Limits
@@ -94,13 +95,16 @@ class Intake(Action, frozen=True, kw_only=True):
             fetched = fetching.fetch(request, quarantine)
             digest = quarantine.finish()
             fetching.check_digest(quarantine, digest, self.digest)
+            declared = licences.declared(quarantine.folder, fetched.licence)
+            licence = declared or licences.shown(self.licence)
             predicate = records.predicate(
                 locator,
                 fetched,
                 quarantine,
                 digest,
                 pinned=bool(self.digest) or (locator.exact and fetched.bound),
-                licence=self._licence(quarantine, fetched),
+                licence=licence,
+                licence_by=records.SOURCE if declared else doing.actor if licence else "",
                 signature=sources.signature_of(doing, quarantine, self.signature, doing.progress),
             )
             if self.bundle:
@@ -125,7 +129,7 @@ class Intake(Action, frozen=True, kw_only=True):
             )
         subject = {f"intake:{locator.place}": digest}
         filed = {**subject, f"intakes of {self.project}": records.all_of(self.project)}
-        judged = _judge(doing, locator.place, predicate["licence"])
+        judged = _judge(doing, locator.place, digest, predicate)
         statements = [
             doing.attest(records.KIND, filed, predicate, producer=records.PRODUCER),
             doing.attest(scan.KIND, subject, scanned, producer=scan.PRODUCER),
@@ -135,11 +139,6 @@ class Intake(Action, frozen=True, kw_only=True):
         status = held[-1].status if held else "quarantined"
         value = {**predicate, "scan": scanned, "licences": judged, "status": status}
         return Outcome(value, statements)
-
-    def _licence(self, quarantine: Quarantine, fetched: fetching.Fetched) -> str:
-        """What the files or their source declare; else what whoever takes it in says."""
-        declared = licences.declared(quarantine.folder, fetched.licence)
-        return declared or licences.shown(self.licence)
 
 
 class ReleaseIntake(Action, frozen=True, kw_only=True):
@@ -312,11 +311,30 @@ def _scan(doing: Doing, folder: Path) -> dict[str, Any]:
     return msgspec.json.decode(outcome.value, type=dict[str, Any])
 
 
-def _judge(doing: Doing, component: str, licence: str) -> dict[str, Any]:
-    """The predicate ``licences/v1`` about the one licence that was declared."""
+def _judge(doing: Doing, place: str, digest: Digest, predicate: dict[str, Any]) -> dict[str, Any]:
+    """The predicate ``licences/v1`` about the licence that was declared.
+
+    What another source declares of the very same model holds too: a copy of one's own, under a
+    licence of one's own choice, does not take it away.
+    """
     named = sources.config_of(doing.layout, doing.project).licences
-    policy = licence_policy.read(doing.layout.base / named) if named else licence_policy.Policy()
-    return judging.judge({component: licence}, policy)
+    policy = project_licences(doing.view, doing.project)
+    if named:
+        policy = licence_policy.read(doing.layout.base / named)
+    judged = {place: str(predicate["licence"])}
+    mine = {digest, *_model_digests(predicate)}
+    for held in intakes(doing.view, doing.project):
+        told = held.predicate
+        # Records of before it was written down who says so are taken for the source's word.
+        by_source = told.get("licence_by", records.SOURCE) == records.SOURCE and told["licence"]
+        if by_source and held.place != place and mine & {held.digest, *_model_digests(told)}:
+            judged[held.place] = str(told["licence"])
+    return judging.judge(judged, policy)
+
+
+def _model_digests(predicate: dict[str, Any]) -> set[str]:
+    models = {model["path"] for model in predicate["models"]}
+    return {file["digest"] for file in predicate["files"] if file["path"] in models}
 
 
 def _converted(version: dict[str, Any]) -> dict[str, Any] | None:

@@ -14,6 +14,8 @@ from assay.types import Digest
 
 KIND = "intake"
 PRODUCER = "assay.supply.intake/1"
+SOURCE = "source"
+"""Who declares the licence where the files or their source do; else it is whoever took it in."""
 LISTED = 1_000
 """Files that a statement names each; the manifest of the tree names all."""
 
@@ -31,6 +33,7 @@ def predicate(
     *,
     pinned: bool,
     licence: str,
+    licence_by: str,
     signature: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The predicate, before it is compared with an earlier one."""
@@ -61,6 +64,7 @@ def predicate(
         "signer": signer(signature),
         "signature": dict(signature) if signature else None,
         "licence": licence,
+        "licence_by": licence_by,
         "notes": list(fetched.notes),
         "converted": None,
         "previous": None,
