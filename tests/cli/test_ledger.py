@@ -166,6 +166,24 @@ def test_a_ledger_is_watched_and_its_fork_is_proven(told: Any, tmp_path: Path) -
     assert "compare that key" in unknown.out
 
 
+def test_whoever_watches_is_told_which_leaves_to_expect(told: Any, tmp_path: Path) -> None:
+    here, vkey, _, url = told
+    expected = tmp_path / "expected"
+    listed = here.ok("ledger", "commitments")
+    expected.write_text(listed.out)
+    watch = ("ledger", "watch", url, "--vkey", vkey, "--state", tmp_path / "seen", "--once")
+    held = here.ok(*watch, "--expect", expected, "--json").json
+    assert (held["verdict"], held["size"]) == ("fine", len(listed.out.splitlines()))
+    here.ok("ledger", "proof", "credit@1", "--output", tmp_path / "a", by="alice")
+    strange = here(*watch, "--expect", expected, "--json")
+    assert (strange.code, strange.json["verdict"]) == (4, "misbehaviour")
+    assert strange.json["unexpected"][0] == held["size"]
+    newer = here.ok("ledger", "commitments", "--since", str(held["size"]))
+    expected.write_text(listed.out + newer.out)
+    here.ok(*watch, "--expect", expected)
+    assert here.ok("ledger", "commitments", "--since", "999999", "--json").json == []
+
+
 def test_a_watch_of_nothing_is_unreachable(told: Any, tmp_path: Path) -> None:
     here, vkey, _, _ = told
     watch = ("ledger", "watch", "http://127.0.0.1:9", "--vkey", vkey, "--once")

@@ -229,6 +229,34 @@ def _commitment(session: Session, index: int) -> bytes:
     return leaf.commitment
 
 
+@ledger.command("commitments")
+def commitments(
+    since: Annotated[int, typer.Option(help="The first leaf to list.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """The commitments of this ledger's leaves, for whoever watches it with --expect.
+
+    They are what this copy of the ledger holds, and vouch for nothing by themselves: look at what
+    was written since (assay decision list) before you hand them on.
+
+    Example: assay ledger commitments --since 120 > expected
+    """
+    session = Session(as_json=as_json)
+    held = session.workspace.ledger
+    size = held.refresh().size
+    found = [
+        {"leaf": leaf.index, "commitment": leaf.commitment.hex()}
+        for leaf in (held.read(since, size) if since < size else ())
+    ]
+
+    def human() -> None:
+        for one in found:
+            say(f"{one['commitment']}  # {one['leaf']}")
+        note(f"{counted(len(found), 'commitment')} of a ledger of {size}")
+
+    emit(as_json, found, human)
+
+
 def _version(session: Session, what: str) -> tuple[str, str]:
     """The model and version that are named, or whose bytes lie at a path."""
     from assay.types import parse_model_ref
