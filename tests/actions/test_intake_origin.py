@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +153,14 @@ def test_an_upgrade_says_what_changed_since_what_was_released(town: Town, folder
 # -- who signed it --------------------------------------------------------------------------------
 
 
-def _signed(folder: Path) -> str:
+def _signed(folder: Path, *, ignore: Sequence[str] = ()) -> str:
     """Sign a folder as OpenSSF Model Signing does; the trust list that knows the key."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     from assay.supply import signing
 
     signer = MemorySigner.generate("ecdsa-p256-sha256")
-    (folder / "model.sig").write_text(json.dumps(signing.sign(folder, signer)))
+    (folder / "model.sig").write_text(json.dumps(signing.sign(folder, signer, ignore=ignore)))
     key: Any = signer._key
     pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     return f'format = "assay/trust-list/v1"\n[[key]]\nname = "acme"\npem = """\n{pem}"""\n'
@@ -187,6 +188,32 @@ def test_a_stranger_signature_and_an_extra_file_are_untrusted(town: Town, folder
     assert take(town, folder)["signer"] == "untrusted"
     (folder / "model.sig").write_text("{}")
     assert take(town, folder)["signer"] == "untrusted"
+
+
+def test_git_files_that_every_tool_leaves_out_are_written_down_and_not_released(
+    town: Town, folder: Path
+) -> None:
+    (folder / ".gitattributes").write_text("*.onnx filter=lfs\n")
+    (folder / ".github").mkdir()
+    shutil.copy(folder / "score.onnx", folder / ".github" / "other.onnx")
+    (town.repo / "trust.toml").write_text(_signed(folder))
+    settings(town, 'trust = "trust.toml"')
+    done = pinned(town, folder)
+    assert done["signer"] == "trusted"
+    assert done["signature"]["ignored"] == [".gitattributes", ".github/other.onnx"]
+    with pytest.raises(Verification, match="does not cover"):
+        town.do("eve", release(done["digest"], file=".github/other.onnx"))
+    assert status(town, done["digest"]) == "quarantined"
+    town.do("eve", release(done["digest"], file="score.onnx"))
+
+
+def test_a_signature_of_some_of_the_files_is_untrusted(town: Town, folder: Path) -> None:
+    shutil.copy(folder / "score.onnx", folder / "more.onnx")
+    (town.repo / "trust.toml").write_text(_signed(folder, ignore=["more.onnx"]))
+    settings(town, 'trust = "trust.toml"')
+    done = pinned(town, folder)
+    assert done["signer"] == "untrusted"
+    assert "more.onnx" in done["signature"]["why"]
 
 
 # -- another organisation's bundle ----------------------------------------------------------------

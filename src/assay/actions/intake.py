@@ -12,6 +12,7 @@ from assay.actions import intake_sources as sources
 from assay.actions.intake_records import (
     Held,
     check_rejected,
+    check_signed,
     find,
     intakes,
     previous,
@@ -176,6 +177,7 @@ class ReleaseIntake(Action, frozen=True, kw_only=True):
             doing.progress("opening the quarantine")
             doing.store.extract_tree(models_ring(self.project), found.digest, folder)
             path = self._model(folder, found)
+            check_signed(found, path.relative_to(folder).as_posix())
             version = self._again(doing, found, path, folder)
             if version is None:
                 version = doing.nested(self._registration(path, found))

@@ -9,7 +9,7 @@ import msgspec
 
 from assay.actions import intake_sources as sources
 from assay.actions.datasets import Declared, RegisterDataset
-from assay.actions.intake_records import Held, check_rejected, find, release_target
+from assay.actions.intake_records import Held, check_rejected, check_signed, find, release_target
 from assay.actions.material import models_ring
 from assay.errors import Usage
 from assay.supply.intake import records
@@ -55,6 +55,7 @@ class ReleaseData(Declared, frozen=True, kw_only=True):
             doing.progress("opening the quarantine")
             doing.store.extract_tree(models_ring(self.project), found.digest, folder)
             path = self._table(folder, found)
+            check_signed(found, path.relative_to(folder).as_posix())
             own = set(RegisterDataset.__struct_fields__)
             asked: dict[str, Any] = msgspec.structs.asdict(self)
             declared = {key: value for key, value in asked.items() if key in own}

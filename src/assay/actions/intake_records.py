@@ -9,7 +9,7 @@ import msgspec
 
 from assay.actions.material import models_ring
 from assay.actions.people import project_target
-from assay.errors import Conflict, NotFound, Usage
+from assay.errors import Conflict, NotFound, Usage, Verification
 from assay.evidence.facts import Evidence
 from assay.evidence.state import kind_of
 from assay.supply import scan
@@ -132,6 +132,16 @@ def check_rejected(found: Held, despite: str) -> None:
             remedy="take in another revision; or say why it may be used all the same: "
             "--despite REASON",
             code="intake.rejected",
+        )
+
+
+def check_signed(found: Held, file: str) -> None:
+    """Raise `Verification` for a file that the signature over the others leaves out."""
+    if file in (found.predicate["signature"] or {}).get("ignored", ()):
+        raise Verification(
+            f"{found.place}: the signature does not cover {file[:120]!r}",
+            remedy="release a file that is signed; git's own files are no models",
+            code="intake.signer",
         )
 
 

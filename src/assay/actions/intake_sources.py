@@ -18,6 +18,7 @@ from assay.supply.intake.fetching import Bucket
 from assay.supply.intake.locators import Locator
 from assay.supply.intake.quarantine import Quarantine
 from assay.supply.intake.settings import HUB, Limits, Settings
+from assay.supply.signing.statement import GIT
 from assay.types import check_digest
 from assay.workspace.action import Doing
 from assay.workspace.layout import CONFIG, IntakeConfig, Layout, ProjectConfig
@@ -97,7 +98,9 @@ def signature_of(
     """What the signature over the files proves, by the project's own trust list; None without one.
 
     A signature that does not hold, or of somebody unknown, is written down as *untrusted* with the
-    reason, and does not stop the intake: whether it may be released is for policy.
+    reason, and does not stop the intake: whether it may be released is for policy.  It has to cover
+    every file but git's own, which every tool that signs leaves out: those are written down as
+    *ignored*.
     """
     inside = quarantine.folder / SIGNATURE
     path = Path(given) if given else inside
@@ -114,12 +117,17 @@ def signature_of(
     alone = len(quarantine.taken) == 1
     signed = quarantine.folder / quarantine.taken[0].path if alone else quarantine.folder
     try:
-        verified = signing.verify(signed, path, known, now=doing.clock.now(), strict=True)
+        verified = signing.verify(signed, path, known, now=doing.clock.now())
+        left_out = [name for name in verified.ignored if name.partition("/")[0] not in GIT]
+        if left_out:
+            some = ", ".join(ascii(name[:80]) for name in left_out[:8])
+            raise Verification(f"it leaves out {len(left_out)} files: {some}")
     except AssayError as error:
         if error.kind not in ("verification", "usage", "corrupt", "not_found"):
             raise
         return {"method": "oms", "identity": "", "trusted": False, "why": error.message[:500]}
-    return {"method": verified.method, "identity": verified.identity, "trusted": True}
+    made = {"method": verified.method, "identity": verified.identity, "trusted": True}
+    return {**made, "ignored": list(verified.ignored)}
 
 
 def attributed_to(doing: Doing, quarantine: Quarantine, bundle: str, root: str) -> dict[str, Any]:
