@@ -18,6 +18,7 @@ from assay.supply.readers import (
     pickled,
     plain,
     settings,
+    sources,
     squeezed,
     suffixes,
     tars,
@@ -99,6 +100,6 @@ def _read_json(part: Part) -> str | None:
     try:
         return jsons.read(part)
     except Broken:
-        if settings.is_document(part.name):
+        if settings.is_document(part.name) or sources.NAMES.fullmatch(part.name):
             return None
         raise

@@ -43,7 +43,8 @@ def check_archive(part: Part, buffer: Buffer, first: int, last: int) -> None:
         value = texts.read_json(buffer[first:last], first)
     except Broken:
         return  # Reported where the member was scanned.
-    if not isinstance(value, dict) or "class_name" not in value:
+    if not looks_like_config(value):
+        # Keras would build each value of an object without ``config`` by itself.
         part.find("keras.config", "unscannable", "config.json describes no model")
 
 

@@ -12,7 +12,13 @@ _ACTIVE = re.compile(
     r"<\s*(script|iframe|object|embed|form|meta|link|base)\b|\bon\w+\s*=|javascript:", re.I
 )
 _SCRIPTS = frozenset({"application/javascript", "text/javascript", "application/x-javascript"})
-_SHELL = re.compile(r"^\s*(!|%%(bash|sh|script|perl|ruby|system|!)|%(system|sx|run|load_ext)\b)")
+_HARMLESS = re.compile(
+    r"[ \t]*%(matplotlib([ \t]+\w+)?|autoreload([ \t]+\d)?|load_ext[ \t]+(autoreload|tensorboard)"
+    r"|config[ \t]+\w+\.\w+[ \t]*=[ \t]*['\"]?[\w.-]+['\"]?|precision[ \t]+\d+|pwd|who|whos)[ \t]*"
+)
+"""Magics that run nothing of the notebook's choosing."""
+_TIMED = re.compile(r"[ \t]*%{1,2}(time|capture)\b([ \t]+|$)")
+"""Magics behind which Python stands."""
 
 
 def looks_like_notebook(value: Any) -> bool:
@@ -22,6 +28,8 @@ def looks_like_notebook(value: Any) -> bool:
 
 def check(part: Part, value: Any) -> str:
     """The cells, their outputs, and the source as a whole; the format."""
+    if value.get("nbformat") != 4 or "worksheets" in value:
+        part.find("notebook", "unscannable", "the notebook is of a version that is not read")
     code: list[str] = []
     for number, cell in enumerate(value["cells"]):
         if not isinstance(cell, dict):
@@ -29,16 +37,29 @@ def check(part: Part, value: Any) -> str:
             continue
         text = _joined(cell.get("source"))
         if cell.get("cell_type") == "code":
-            lines = text.split("\n")
-            if any(_SHELL.match(line) for line in lines):
-                what = f"cell {number} runs a command of the shell"
-                part.find("notebook.shell", "suspicious", what)
-            code += ["" if line.lstrip().startswith(("!", "%", "?")) else line for line in lines]
+            code += _code(part, number, text.split("\n"))
         elif _ACTIVE.search(text):
             part.find("notebook.output", "suspicious", f"cell {number} holds a page that runs code")
         _check_outputs(part, number, cell.get("outputs"))
     sources.check(part, "\n".join(code) + "\n")
     return "notebook"
+
+
+def _code(part: Part, number: int, lines: list[str]) -> list[str]:
+    """The Python of a cell; magics and commands that are more than settings are reported."""
+    code: list[str] = []
+    for line in lines:
+        plain = line.lstrip(" \t\f\v\r\xa0")
+        if not plain.startswith(("!", "%", "?")):
+            code.append(line)
+        elif timed := _TIMED.match(line):
+            code.append(line[timed.end() :])
+        else:
+            code.append("")
+            if not (_HARMLESS.fullmatch(line) or plain.startswith("?")):
+                what = f"cell {number} runs a command: {plain.strip()[:60]}"
+                part.find("notebook.shell", "suspicious", what)
+    return code
 
 
 def _check_outputs(part: Part, number: int, outputs: Any) -> None:

@@ -67,6 +67,9 @@ def probe(buffer: Buffer, start: int, end: int, where: str, report: Report, name
     try:
         Walk(buffer, start, end, where, scratch, joblib=False).walk()
     except Broken as error:
+        if error.rule == "pickle.work":
+            # A plain unpickler would go on, and what it comes to was not seen.
+            report.broken(error, where, start)
         if _only_names(buffer, start, error.position) and _is_prose(scratch, name):
             return
     if scratch.count and _reaches(scratch):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from xml.parsers import expat
 
-from assay.supply import allowed
 from assay.supply.findings import Broken
+from assay.supply.readers import imports
 from assay.supply.readers.part import Part, leaves_folder
 
 _LIMIT = 512 << 20
@@ -20,7 +20,8 @@ _NAMES = re.compile(
     r".*\.(md|txt|csv|tsv|rst|log|license|jsonl|cff|vocab|bpe|merges|tiktoken|toml|cfg|ini"
     r"|properties|pbtxt_label|lst|gitattributes|gitignore|gitkeep|dockerignore)"
     r"|(licen[cs]e|notice|copying|copyright|authors|contributors|changelog|readme|usage_policy"
-    r"|use_policy|model_card|acceptable_use_policy|vocab|merges|dict|labels|citation)([-_.].*)?"
+    r"|use_policy|model_card|acceptable_use_policy|vocab|merges|dict|labels|citation)"
+    r"([-_][^.]*)?(\.(apache|mit|bsd|lesser|lgpl|gpl|llama|\d+|[a-z]{2}(-[a-z]{2})?|\d[\d.]*))*"
     r"|\.(gitattributes|gitignore|gitkeep)",
     re.I,
 )
@@ -31,22 +32,30 @@ _PYTHON = re.compile(r"python|!!\w*/|object", re.I)
 _PLAIN_TAGS = frozenset(
     {"!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq", "!!set"}
 )
-_IMPORTS = re.compile(
-    r"[\"']?\b(_target_|loader_module|class_path|python_class|entry_point)[\"']?\s*:"
-    r"\s*([^\s,}\]]*)"
+_KEYS = (
+    "|".join(map(re.escape, sorted(imports.ALWAYS | imports.DOTTED | imports.CODE)))
+    + r"|trust_remote_code|\w*activation_function|\w*attn_implementation|architecture"
+    r"|timm_model_name|model_name|megatron_core"
 )
-_CODE = re.compile(
-    r"(?:^|[{,])[\s-]*[\"']?(code|trust_remote_code)[\"']?\s*:[ \t]*([^\s,}]+)", re.M
+_KEY = re.compile(
+    rf"([\"'])({_KEYS})\1[ \t]*:|(?<![\w.])({_KEYS})[ \t]*:(?=[\s\"'\[\]{{}},&!*|>]|$)"
 )
-_HIDDEN_KEY = re.compile(r'"[^"\n]*\\[xuU][^"\n]*"\s*:|^\s*\?\s|(?:^|[\s{,])\*[^\s:]+\s*:', re.M)
+"""A key that means something, wherever it stands: behind a tag, an anchor or a brace as well."""
+_BEFORE = re.compile(r"#[^\n]*|[|>][-+\d]*(?=\s)|[&!][^\s,\[\]{}]*")
+_WORD = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,}\]]+", re.S)
+_NOTHING = ("null", "~", "false", "no", "off", "", "{}", "[]")
+_COMMENT = re.compile(r"^[ \t]*#.*$", re.M)
+_EXPRESSION = re.compile(r"(?<![\w$])\$(?!\{).*")
+_HIDDEN_KEY = re.compile(
+    r'"[^"\n]*\\[xuU][^"\n]*"\s*:|(?:^|[{,\[]|-[ \t])\s*\?\s|(?:^|[\s{,])\*[^\s:]+\s*:', re.M
+)
 """Keys that are escaped, set apart by ``?``, or stand elsewhere: not read as the key they are."""
-_KNOWN = re.compile(
-    r"(mlflow|nemo|torch\.optim|torch\.nn|pytorch_lightning|lightning|transformers|torchmetrics"
-    r"|sklearn|xgboost|lightgbm|catboost|hydra\.utils|omegaconf)(\.\w+)+"
-)
 _RANK = re.compile(r"[A-Za-z0-9+/=]+ \d+")
 _RANKS = re.compile(rb"[A-Za-z0-9+/=]+ 0\n")
 """Lines of tiktoken's vocabularies: a piece in base64, and its rank."""
+_MOST_MARKS = 16
+_BREAKS = frozenset("\x85\u2028\u2029\x0b\x0c")
+"""What ends a line in YAML, or in Python's eyes."""
 _SCRIPT = re.compile(r"#!\s*/")
 _MOST_ELEMENTS = 20_000_000
 _DEEPEST = 256
@@ -57,6 +66,11 @@ def is_document(name: str) -> bool:
     return any(names.fullmatch(name) for names in (_NAMES, _YAML, TEMPLATES))
 
 
+def is_settings(name: str) -> bool:
+    """Whether a name is one of YAML, which JSON is a part of."""
+    return _YAML.fullmatch(name) is not None
+
+
 def read(part: Part, head: bytes) -> str | None:
     """The format of text that is known by its name; None for anything else."""
     if _NAMES.fullmatch(part.name):
@@ -65,12 +79,16 @@ def read(part: Part, head: bytes) -> str | None:
             return None
         if _SCRIPT.match(text):
             part.find("text.script", "suspicious", "the text begins as a script does")
+        if imports.REQUIREMENTS.fullmatch(part.name):
+            _check_dependencies(part, text)
         return "text"
-    if _YAML.fullmatch(part.name):
+    if is_settings(part.name):
         text = _text(part)
         if text is None:
             return None
         _check_yaml(part, text)
+        if imports.ENVIRONMENTS.fullmatch(part.name):
+            _check_dependencies(part, text)
         return "yaml"
     if part.name.lower().endswith(".model") and _RANKS.match(head):
         text = _text(part)
@@ -80,6 +98,13 @@ def read(part: Part, head: bytes) -> str | None:
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<?xml", b"<PMML")):
         return _check_xml(part)
     return None
+
+
+def _check_dependencies(part: Part, text: str) -> None:
+    """MLflow and TorchServe install what these lists name before they load a model."""
+    if line := imports.fetched(text):
+        what = f"{line!r} brings code that is in no index of yours"
+        part.find("text.fetch", "suspicious", what)
 
 
 def _text(part: Part) -> str | None:
@@ -94,9 +119,14 @@ def _text(part: Part) -> str | None:
 
 
 def _check_yaml(part: Part, text: str) -> None:
-    for line in text.split("\n"):
+    text = text.removeprefix("\ufeff")
+    for line in text.splitlines():
         if line.startswith("%"):
             raise Broken("yaml", part.start, "a directive can give tags other meanings")
+    if "\r" in text or not _BREAKS.isdisjoint(text):
+        text = "\n".join(text.splitlines())
+    if "\ufeff" in text:
+        raise Broken("yaml", part.start, "a mark of the byte order stands in the middle")
     if _HIDDEN_KEY.search(text):
         part.find("yaml.import", "suspicious", "has a key that is not written out")
     for found in _TAG.finditer(text):
@@ -106,15 +136,41 @@ def _check_yaml(part: Part, text: str) -> None:
         python = _PYTHON.search(tag) is not None
         severity = "malicious" if python else "suspicious"
         part.find("yaml.tag", severity, f"holds the tag {tag[:100]!r}, which makes objects")
-    for key, value in _IMPORTS.findall(text):
-        name = value.strip("\"'")
-        if not _KNOWN.fullmatch(name):
-            module, _, last = name.rpartition(".")
-            severity = allowed.judge(module, last)[0] if module else "suspicious"
-            part.find("yaml.import", severity, f"{key} imports {name[:100]!r}")
-    for key, value in _CODE.findall(text):
-        if value.lower() not in ("null", "~", "false", "''", '""', "{}", "[]"):
+    plain = _COMMENT.sub("", text)
+    for found in _KEY.finditer(plain):
+        _check_yaml_key(part, found[2] or found[3], _value(plain, found))
+    if any(imports.is_expression(found[0]) for found in _EXPRESSION.finditer(plain)):
+        part.find("yaml.code", "suspicious", "a text behind $ that some loaders evaluate")
+
+
+def _value(text: str, key: re.Match[str]) -> str:
+    """What a key is said to be, on its line or the next, behind a tag, an anchor or a block's mark;
+    empty where the next line is another key."""
+    at = key.end()
+    for _ in range(_MOST_MARKS):
+        while at < len(text) and text[at].isspace():
+            at += 1
+        if not (mark := _BEFORE.match(text, at)):
+            break
+        at = mark.end()
+    found = _WORD.match(text, at)
+    if found is None:
+        return ""
+    value, line = found[0], text.rfind("\n", 0, at) + 1
+    if value.endswith(":") and line > key.end():
+        here = key.start() - text.rfind("\n", 0, key.start()) - 1
+        return "" if at - line <= here else value
+    return value[1:-1] if value[:1] in "\"'" else value
+
+
+def _check_yaml_key(part: Part, key: str, value: str) -> None:
+    if key in imports.CODE or key == "trust_remote_code":
+        if value.lower() not in _NOTHING:
             part.find("yaml.code", "suspicious", f"{key}: {value[:60]} brings code with the model")
+    elif value[:1] == "*" or "\\" in value:
+        part.find("yaml.import", "suspicious", f"{key} has a value that is not written out")
+    elif wrong := imports.judge_key(key, value):
+        part.find("yaml.import", *wrong)
 
 
 def _check_xml(part: Part) -> str:

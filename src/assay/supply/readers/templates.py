@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from assay.supply.findings import Severity, words
@@ -31,21 +32,14 @@ _FILTERS = words(
     "replace reverse round rstrip safe slice sort split string strip striptags sum title tojson "
     "trim truncate unique upper urlencode wordcount wordwrap"
 )
-_FILTERS_BY_NAME = {
-    "map": words("attribute default"),
-    "selectattr": frozenset[str](),
-    "rejectattr": frozenset[str](),
-    "select": frozenset[str](),
-    "reject": frozenset[str](),
-    "groupby": words("attribute default case_sensitive"),
-    "sort": words("attribute reverse case_sensitive"),
-    "sum": words("attribute start"),
-    "unique": words("attribute case_sensitive"),
-    "min": words("attribute case_sensitive"),
-    "max": words("attribute case_sensitive"),
-    "join": words("attribute d"),
-}
-"""Filters that take the name of an attribute or filter: it must be plain text in the template."""
+_BY_NAME = {
+    "map": -1, "select": -1, "reject": -1, "selectattr": 0, "rejectattr": 0, "groupby": 0,
+    "sum": 0, "unique": 1, "min": 1, "max": 1, "join": 1, "sort": 2,
+}  # fmt: skip
+"""Filters that look an attribute up by name, and which argument is the name (-1: none, unless it
+is called ``attribute``): it must be plain text in the template."""
+_COUNTS = words("length count int float abs round")
+"""Filters that give a number, whatever they are given."""
 _TESTS = words(
     "boolean defined divisibleby eq equalto even false float ge gt greaterthan in integer iterable "
     "le lessthan lower lt mapping ne none number odd sameas sequence string true undefined upper "
@@ -54,7 +48,15 @@ _TESTS = words(
 _INTERNAL = re.compile(
     r"_.*|(func|gi|cr|ag|tb|co|f)_.*|mro|globals|builtins|import|format_map|format|system|popen|eval"
 )
-_INTERNALS = re.compile(r"__|\b(globals|builtins|subprocess|popen|getattr|importlib)\b")
+_FRAMES = (
+    r"(func|gi|cr|ag|tb|co|f)_(frame|code|globals|builtins|back|locals|await|closure|defaults|dict"
+    r"|func|consts|names|varnames|next|running|yieldfrom|suspended)"
+)
+_INTERNALS = re.compile(
+    rf"__|\b(globals|builtins|subprocess|popen|getattr|importlib)\b|\b{_FRAMES}\b"
+)
+_HIDDEN = re.compile(rf"_.*|{_FRAMES}|mro|globals|builtins")
+"""What no name of a template's own may be: a macro's name or a keyword can become a text."""
 _OBJECTS = frozenset({"self", "lipsum", "cycler", "joiner", "config", "request", "environ", "os"})
 
 
@@ -86,10 +88,14 @@ def check(part: Part, text: str) -> None:
         part.find("template", "unscannable", "the chat template has too many parts")
         return
     macros = {node.name for node in found if isinstance(node, nodes.Macro)}
-    built = _built_names(found)
+    traced = _Texts(found, macros)
+    anew = {node.name for node in found if isinstance(node, nodes.Name) and node.ctx != "load"}
+    anew &= _CALLS | macros
     for node in found:
-        if isinstance(node, nodes.Getitem) and _builds(node.arg, built, inside=False):
+        if isinstance(node, nodes.Getitem) and traced.builds(node.arg, inside=False):
             part.find("template", "suspicious", "the chat template looks up a name that it builds")
+        if isinstance(node, nodes.Call) and getattr(node.node, "name", None) in anew:
+            part.find("template", "suspicious", "the chat template calls what it names anew")
         if wrong := _judge(node, macros):
             part.find("template", wrong[0], f"the chat template {wrong[1]}")
 
@@ -107,14 +113,18 @@ def _judge(node: nodes.Node, macros: set[str]) -> tuple[Severity, str] | None:
             return "malicious", f"reads the item {key!r}"
         case nodes.Const(value=str(value)) if _INTERNALS.search(value):
             return "malicious", f"holds the text {value[:100]!r}"
-        case nodes.Name(name=name) if name.startswith("_") or name in _OBJECTS - macros:
+        case nodes.Name(name=name) if _HIDDEN.fullmatch(name) or name in _OBJECTS - macros:
             return "malicious", f"reads {name!r}"
+        case nodes.Macro(name=name) | nodes.Block(name=name) | nodes.Keyword(key=name) if (
+            _HIDDEN.fullmatch(name)
+        ):
+            return "malicious", f"gives something the name {name!r}"
         case nodes.Call():
             return _judge_call(node, macros)
-        case nodes.Filter() if node.name not in _FILTERS and node.name not in _FILTERS_BY_NAME:
+        case nodes.Filter() if node.name not in _FILTERS and node.name not in _BY_NAME:
             severity = "malicious" if node.name in ("attr", "xmlattr", "pprint") else "suspicious"
             return severity, f"uses the filter {node.name!r}"
-        case nodes.Filter() if node.name in _FILTERS_BY_NAME:
+        case nodes.Filter() if node.name in _BY_NAME:
             return _judge_filter(node)
         case nodes.Test(name=name) if name not in _TESTS:
             return "suspicious", f"uses the test {name!r}"
@@ -139,18 +149,19 @@ def _judge_call(node: nodes.Call, macros: set[str]) -> tuple[Severity, str] | No
 def _judge_filter(node: nodes.Filter) -> tuple[Severity, str] | None:
     from jinja2 import nodes
 
-    given = [*node.args, *(pair.value for pair in node.kwargs)]
-    keys = {str(pair.key) for pair in node.kwargs}
     if node.dyn_args is not None or node.dyn_kwargs is not None:
         return "malicious", f"gives the filter {node.name!r} computed arguments"
-    named = node.name in ("map", "selectattr", "rejectattr", "select", "reject")
-    for position, value in enumerate(given):
-        is_name = (named and position < 2) or "attribute" in keys
-        if is_name and not isinstance(value, nodes.Const) and position == 0:
+    place = _BY_NAME[node.name]
+    names = [pair.value for pair in node.kwargs if pair.key == "attribute"]
+    names += node.args[place : place + 1] if place >= 0 else []
+    for value in names:
+        if not isinstance(value, nodes.Const):
             return "malicious", f"gives the filter {node.name!r} a computed name"
-    if node.name == "map" and not keys & {"attribute"}:
+        if any(_INTERNAL.fullmatch(name) for name in str(value.value).split(".")):
+            return "malicious", f"reads the attribute {str(value.value)[:100]!r}"
+    if node.name == "map" and (node.args or not names):
         match node.args:
-            case [nodes.Const(value=str(name)), *_] if name in _FILTERS:
+            case [nodes.Const(value=str(name)), *_] if name in _FILTERS - _BY_NAME.keys():
                 return None
             case _:
                 return "malicious", "maps by a filter that is not known"
@@ -162,61 +173,111 @@ def _judge_filter(node: nodes.Filter) -> tuple[Severity, str] | None:
     return None
 
 
-def _built_names(found: list[nodes.Node]) -> set[str]:
-    """Names that may hold a text which the template puts together."""
-    from jinja2 import nodes
+class _Texts:
+    """Which names of a template hold texts, and which may hold one that it puts together.
 
-    built: set[str] = set()
-    for _ in range(4):  # A name made of a name made of a name: further than any template goes.
-        before = len(built)
-        for node in found:
-            match node:
-                case nodes.Assign(target=target, node=value):
-                    pass
-                case nodes.For(target=target, iter=value):
-                    pass
-                case nodes.AssignBlock(target=target):
-                    value = None
-                case nodes.Keyword(key=str(key), value=value):
-                    target = nodes.Name(key, "store")
-                case _:
-                    continue
-            if value is None or _builds(value, built, inside=True):
-                built |= {n.name for n in target.find_all(nodes.Name)}
-                built |= {
-                    n.attr
-                    for n in (target, *target.find_all(nodes.NSRef))
-                    if isinstance(n, nodes.NSRef)
-                }
-                if isinstance(target, nodes.Name):
-                    built.add(target.name)
-        if len(built) == before:
-            break
-    return built
-
-
-def _builds(value: nodes.Node, built: set[str], *, inside: bool) -> bool:
-    """Whether an expression may give a text that is not written out in the template.
-
-    `inside` takes a text from the program's data, such as a message's role, for harmless.
+    Jinja looks attributes up by any text, so a text that is written out nowhere must not be one.
+    What comes from the program's data, such as a message's role, is not of the file's choosing.
     """
+
+    def __init__(self, found: list[nodes.Node], macros: set[str]) -> None:
+        self._texts: set[str] = set()
+        self._built: set[str] = set()
+        sources = list(_assigned(found, macros))
+        for _ in range(8):  # A name made of a name made of a name: further than any template goes.
+            before = len(self._texts) + len(self._built)
+            for names, value in sources:
+                if value is None or self.builds(value, inside=True):
+                    self._built |= names
+                if value is None or self._is_text(value):
+                    self._texts |= names
+            if len(self._texts) + len(self._built) == before:
+                return
+        self._built |= set[str]().union(*(names for names, _ in sources))
+
+    def builds(self, value: nodes.Node, *, inside: bool) -> bool:
+        """Whether an expression may give a text that is not written out in the template.
+
+        Outside of an assignment, an attribute that was set anywhere counts as well.
+        """
+        from jinja2 import nodes
+
+        waiting = [value]
+        while waiting:
+            node = waiting.pop()
+            match node:
+                case nodes.Concat() | nodes.Call(node=nodes.Name(name="dict")):
+                    return True
+                case nodes.Filter(name=name) if name in _COUNTS:
+                    continue
+                case nodes.Name(name=name) if name in self._built:
+                    return True
+                case nodes.Getattr(attr=attr) if attr in self._built and not inside:
+                    return True
+                case nodes.Getattr(attr="name" | "arguments" | "catch_kwargs"):
+                    if isinstance(node.node, nodes.Name) and not inside:
+                        return True
+                case nodes.Getitem(node=inner, arg=nodes.Slice()) if self._is_text(inner):
+                    return True
+                case nodes.Filter(name="join" | "format" | "replace" | "reverse" | "string"):
+                    return True
+                case nodes.Filter() | nodes.Call() | nodes.Add() | nodes.Mul() | nodes.Mod():
+                    if self._is_text(node):
+                        return True
+                case _:
+                    pass
+            waiting += node.iter_child_nodes()
+        return False
+
+    def _is_text(self, value: nodes.Node) -> bool:
+        """Whether an expression has a text of the template in it."""
+        from jinja2 import nodes
+
+        for node in (value, *value.find_all(nodes.Node)):
+            match node:
+                case nodes.Const(value=str()) | nodes.TemplateData():
+                    return True
+                case nodes.Name(name=name) if name in self._texts:
+                    return True
+                case _:
+                    pass
+        return False
+
+
+def _assigned(
+    found: list[nodes.Node], macros: set[str]
+) -> Iterator[tuple[set[str], nodes.Node | None]]:
+    """The names that a template sets, and to what; None for what cannot be followed."""
     from jinja2 import nodes
 
-    for node in (value, *value.find_all(nodes.Node)):
+    parameters = {"varargs", "kwargs"}
+    for node in found:
+        if isinstance(node, (nodes.Macro, nodes.CallBlock)):
+            parameters |= {name.name for name in node.args}
+    for node in found:
         match node:
-            case nodes.Concat():
-                return True
-            case nodes.Add() | nodes.Mod() | nodes.Mul():
-                if any(isinstance(c.value, str) for c in node.find_all(nodes.Const)):
-                    return True
-            case nodes.Filter(name="join" | "format" | "replace" | "reverse" | "string"):
-                return True
-            case nodes.Call(node=nodes.Getattr(attr="join" | "replace" | "format" | "strftime")):
-                return True
-            case nodes.Name(name=name) if name in built:
-                return True
-            case nodes.Getattr(attr=attr) if attr in built and not inside:
-                return True
+            case nodes.Assign(target=target, node=value) | nodes.For(target=target, iter=value):
+                yield _stored(target), value
+            case nodes.AssignBlock(target=target):
+                yield _stored(target), None
+            case nodes.With(targets=targets, values=values):
+                for target, value in zip(targets, values, strict=False):
+                    yield _stored(target), value
+            case nodes.Keyword(key=str(key), value=value):
+                yield {key}, value
+            case nodes.Call(node=nodes.Name(name=name)) if name in macros or name == "caller":
+                for value in node.args:
+                    yield parameters, value
+            case nodes.Macro(defaults=values) | nodes.CallBlock(defaults=values):
+                for value in values:
+                    yield parameters, value
             case _:
                 pass
-    return False
+
+
+def _stored(target: nodes.Node) -> set[str]:
+    from jinja2 import nodes
+
+    parts = (target, *target.find_all(nodes.Node))
+    names = {part.name for part in parts if isinstance(part, nodes.Name)}
+    return names | {part.attr for part in parts if isinstance(part, nodes.NSRef)}
