@@ -72,6 +72,7 @@ def test_a_repository_of_a_hub_is_pinned_by_its_commit(town: Town) -> None:
             "revision": COMMIT,
             "asked": "main",
             "pinned": False,
+            "bound": True,
         }
         commit = take(town, f"hf:acme/credit@{COMMIT}")
         assert commit["source"]["pinned"]
@@ -132,6 +133,8 @@ def test_limits_of_the_project_hold(town: Town, folder: Path) -> None:
 def test_nothing_is_taken_out_of_the_workspaces_own_folder(town: Town) -> None:
     for locator, given in (
         (town.root / "keys" / "workspace.pem", {}),
+        (town.repo, {}),  # Holds it.
+        (f"s3://{town.repo.name}/{town.root.name}", {"mirror": str(town.repo.parent)}),
         ("hf:acme/credit", {"mirror": str(town.root)}),
     ):
         with pytest.raises(Usage) as caught:

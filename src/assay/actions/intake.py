@@ -88,6 +88,7 @@ class Intake(Action, frozen=True, kw_only=True):
             settings,
             only=self.only,
             mirror=mirror,
+            own=doing.layout.root,
             bucket=None if mirror else sources.bucket_of(doing.layout, self.project, locator),
             progress=doing.progress,
         )

@@ -15,6 +15,7 @@ from assay.data import objects, references
 from assay.errors import AssayError, Usage, Verification
 from assay.govern import verify as bundles
 from assay.supply.intake.fetching import Bucket
+from assay.supply.intake.local import own_folder
 from assay.supply.intake.locators import Locator
 from assay.supply.intake.quarantine import Quarantine
 from assay.supply.intake.settings import HUB, Limits, Settings
@@ -81,11 +82,7 @@ def bucket_of(layout: Layout, project: str, locator: Locator) -> Bucket | None:
 def outside(layout: Layout, path: Path) -> Path:
     """`path`, unless it lies in the workspace's own folder: that is not taken in."""
     if path.resolve().is_relative_to(layout.root.resolve()):
-        raise Usage(
-            f"{path} lies in the workspace's own folder",
-            remedy="name a file or folder outside of it",
-            code="intake.path",
-        )
+        raise own_folder(path)
     return path
 
 

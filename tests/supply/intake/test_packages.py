@@ -89,6 +89,7 @@ def test_a_path_that_a_wheel_lacks_is_answered_with_those_there_are(
         f"acme/model.onnx,{_hash(MODEL)},1\nacme/model.onnx,{_hash(MODEL)},1\n",
         f"acme/model.onnx,md5={'0' * 22},5\n",
         "acme/model.onnx,sha256=!!!,5\n",
+        "acme/model.onnx,sha256=\u00c3\u00a9,5\n",
         "acme/model.onnx,a,b,c\n",
         '"',
         "\udcff",

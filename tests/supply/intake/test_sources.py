@@ -292,7 +292,7 @@ def test_the_cache_of_a_hubs_library_is_a_mirror(take: Take, tmp_path: Path) -> 
     for revision in ("main", COMMIT):
         fetched, held = take(f"hf:acme/credit@{revision}", mirror=tmp_path)
         assert fetched.revision == COMMIT
-        assert fetched.bound
+        assert not fetched.bound  # Only the name of a folder says that it is this commit.
         assert [t.path for t in held.taken] == ["README.md", "onnx/model.onnx"]
         assert all(t.checked for t in held.taken)
 
@@ -333,6 +333,43 @@ def test_a_revision_that_a_mirror_lacks_is_not_found(
     _cache(tmp_path)
     with pytest.raises((NotFound, Usage)):
         take(f"hf:acme/credit@{revision}", mirror=tmp_path)
+
+
+@pytest.mark.parametrize("where", ["models--acme--credit", "acme", "m.example"])
+def test_a_folder_of_a_mirror_that_leads_elsewhere_is_not_followed(
+    take: Take, tmp_path: Path, where: str
+) -> None:
+    mirror, secret = tmp_path / "mirror", tmp_path / "secret"
+    mirror.mkdir()
+    _cache(tmp_path)
+    (tmp_path / "models--acme--credit").rename(secret)
+    (secret / "credit").mkdir()
+    (secret / "credit" / "key.pem").write_text("private")
+    (mirror / where).symlink_to(secret)
+    wanted = "https://m.example/credit" if where == "m.example" else "hf:acme/credit"
+    with pytest.raises(Verification, match="leads out of the mirror"):
+        take(wanted, mirror=mirror)
+
+
+@pytest.mark.parametrize("inner", ["blobs", "snapshots"])
+def test_a_cache_whose_parts_lie_elsewhere_is_refused(
+    take: Take, tmp_path: Path, inner: str
+) -> None:
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    cache = _cache(mirror)
+    (cache / inner).rename(tmp_path / inner)
+    (cache / inner).symlink_to(tmp_path / inner)
+    with pytest.raises(Verification):
+        take("hf:acme/credit", mirror=mirror)
+
+
+def test_a_pattern_that_names_no_file_is_refused_for_a_single_one_too(
+    take: Take, tmp_path: Path
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"w")
+    with pytest.raises(Usage, match="--only"):
+        take(str(tmp_path / "model.onnx"), only=("*.safetensors",))
 
 
 def test_a_plain_mirror_proves_no_revision(take: Take, tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ class Request:
     only: tuple[str, ...] = ()
     """Patterns of paths; empty for all."""
     mirror: Path | None = None
+    own: Path | None = None
+    """The workspace's own folder, which is not taken in."""
     bucket: Bucket | None = None
     progress: Progress = field(default=lambda _: None)
     resolver: addresses.Resolve = addresses.resolve

@@ -4,7 +4,8 @@ A mirror is a folder that somebody filled where there was a network, in one of t
 
 - ``models--ORG--NAME/`` as the cache of Hugging Face's library has it: ``refs/BRANCH`` holds a
   commit, ``snapshots/COMMIT`` the files.  They are links into ``blobs/``, whose files are named
-  after their content, which is checked.  No other link is followed.
+  after their content, which is checked.  No other link is followed.  Whoever filled the folder says
+  that they are that commit's, and nothing proves it;
 - ``NAME-VERSION-*.whl`` for packages;
 - an OCI image layout at ``REGISTRY/REPOSITORY`` (``oci-layout``, ``index.json``, ``blobs/``);
 - ``ORG/NAME``, ``BUCKET/PREFIX`` or ``HOST/PATH``: a plain copy.
@@ -36,6 +37,10 @@ def fetch(request: Request, into: Quarantine) -> Fetched:
 
 def copy(path: Path, request: Request, into: Quarantine) -> Fetched:
     """Copy a file or a folder; links and devices raise `Usage`."""
+    if request.own is not None:
+        there, own = path.resolve(), request.own.resolve()
+        if there.is_relative_to(own) or own.is_relative_to(there):
+            raise own_folder(path)
     if path.is_dir() and not path.is_symlink():
         openings = dict(trees.walk(path))
         names = chosen(request, sorted(openings), into.source)
@@ -47,10 +52,20 @@ def copy(path: Path, request: Request, into: Quarantine) -> Fetched:
                 with opening() as stream:
                     into.add(name, pieces(stream))
         return Fetched("")
+    chosen(request, [path.name], into.source)
     with files.open_input(path, what="file") as stream:
         into.plan([(path.name, None)])
         into.add(path.name, pieces(stream))
     return Fetched("")
+
+
+def own_folder(path: Path) -> Usage:
+    """For what lies in the workspace's own folder, or has that in it."""
+    return Usage(
+        f"{path} lies in the workspace's own folder, or holds it",
+        remedy="name a file, or a folder of its own",
+        code="intake.path",
+    )
 
 
 def pieces(stream: BinaryIO) -> Iterator[bytes]:
@@ -72,20 +87,33 @@ def from_mirror(request: Request, mirror: Path, into: Quarantine) -> Fetched:
         case "hf":
             cache = mirror / f"models--{locator.name.replace('/', '--')}"
             if cache.is_dir():
-                return _from_cache(cache, request, into)
-            return _plain(mirror / locator.name, request, into)
+                return _from_cache(_inside(mirror, cache, into.source), request, into)
+            return _plain(mirror, locator.name, request, into)
         case "pypi":
             return packages.from_mirror(request, mirror, into)
         case "oci":
-            return registry.from_layout(request, mirror / locator.host / locator.name, into)
+            layout = _inside(mirror, mirror / locator.host / locator.name, into.source)
+            return registry.from_layout(request, layout, into)
         case "s3":
-            return _plain(mirror / locator.name / locator.path, request, into)
+            return _plain(mirror, f"{locator.name}/{locator.path}", request, into)
         case _:
             parts = urlsplit(locator.name)
-            return _plain(mirror / (parts.hostname or "") / parts.path.strip("/"), request, into)
+            return _plain(mirror, f"{parts.hostname}/{parts.path.strip('/')}", request, into)
 
 
-def _plain(folder: Path, request: Request, into: Quarantine) -> Fetched:
+def _inside(mirror: Path, path: Path, source: str) -> Path:
+    """`path`, if that is below the mirror whatever links and names say; else `Verification`."""
+    if not path.resolve().is_relative_to(mirror.resolve()):
+        raise Verification(
+            f"{source}: {path} leads out of the mirror",
+            remedy="mirror it anew; a mirror holds files and no links to elsewhere",
+            code="intake.link",
+        )
+    return path
+
+
+def _plain(mirror: Path, name: str, request: Request, into: Quarantine) -> Fetched:
+    folder = _inside(mirror, mirror / name, into.source)
     if not folder.exists():
         raise NotFound(
             f"{into.source}: the mirror has no {folder}",
@@ -103,11 +131,10 @@ def _from_cache(cache: Path, request: Request, into: Quarantine) -> Fetched:
     asked = request.locator.revision
     commit = asked
     if not _COMMIT.fullmatch(asked):
-        reference = cache / "refs" / asked
-        if ".." in asked.split("/"):
-            raise Usage(f"{into.source}: its revision leads out of the cache", code="intake.mirror")
+        reference = _inside(cache, cache / "refs" / asked, into.source)
         commit = files.read(reference, limit=100, what="reference of the mirror").decode().strip()
-    snapshot = cache / "snapshots" / commit
+    snapshot = _inside(cache, cache / "snapshots" / commit, into.source)
+    _inside(cache, cache / "blobs", into.source)
     if not _COMMIT.fullmatch(commit) or snapshot.is_symlink() or not snapshot.is_dir():
         raise NotFound(
             f"{into.source}: the mirror {cache} has no snapshot {commit[:64]!r}",
@@ -122,7 +149,9 @@ def _from_cache(cache: Path, request: Request, into: Quarantine) -> Fetched:
         with files.open_input(blob, what="file of the mirror") as stream:
             size = blob.stat(follow_symlinks=False).st_size
             into.add(name, pieces(stream), size=size, claims=_claims(blob))
-    return Fetched(commit, notes=("from a mirror in the form of the hub's cache",))
+    # Each file is what its blob is called.  That they are the commit's only the folder's name says.
+    note = "from a mirror in the form of the hub's cache, whose word for the commit nobody checked"
+    return Fetched(commit, notes=(note,), bound=False)
 
 
 def _snapshot(snapshot: Path, cache: Path, source: str) -> Iterator[tuple[str, Path]]:

@@ -142,7 +142,9 @@ def _https(rest: str) -> Locator:
         host, port = parts.hostname, parts.port or 443
     except ValueError:
         host, port, parts = None, 0, urlsplit("")
-    if not host or parts.fragment or parts.query or unquote(parts.path).endswith("/"):
+    steps = unquote(parts.path).split("/")
+    nowhere = not steps[-1] or {".", ".."} & set(steps)
+    if not host or parts.fragment or parts.query or nowhere:
         raise _wrong(
             "https: locator",
             "it is not https://HOST/PATH of one file (what stands behind ? is often a secret)",

@@ -47,6 +47,7 @@ def predicate(
             "revision": fetched.revision or alone,
             "asked": locator.revision,
             "pinned": pinned,
+            "bound": fetched.bound,
         },
         "files": [
             {
@@ -99,10 +100,13 @@ def _format(quarantine: Quarantine, file: Taken) -> str:
 def exact(place: Mapping[str, Any], files: Sequence[Mapping[str, Any]], digest: str) -> list[str]:
     """The words of a command that asks for exactly what was taken in."""
     scheme, locator, revision = (str(place[k]) for k in ("scheme", "locator", "revision"))
+    alone = str(files[0]["digest"]) if len(files) == 1 else digest
+    if not place.get("bound", True):
+        asked = f"@{place['asked']}" if scheme == "hf" else ""
+        return [f"{locator}{asked}", "--digest", alone]
     if scheme == "hf" or scheme == "oci":
         return [f"{locator}@{revision}"]
     if scheme == "pypi":
         name, hash_, path = locator.partition("#")
         return [f"{name}=={place['asked']}@{revision}{hash_}{path}"]
-    alone = str(files[0]["digest"]) if len(files) == 1 else digest
     return [locator, "--digest", alone]

@@ -7,7 +7,6 @@ is installed, imported or unpacked to disk by whoever reads the archive: the ans
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import email.message
 import email.parser
@@ -136,7 +135,7 @@ def _record(raw: bytes) -> dict[str, str]:
             kind, _, value = row[1].partition("=")
             if kind == "sha256":
                 found[row[0]] = base64.urlsafe_b64decode(f"{value}=").hex()
-    except (UnicodeDecodeError, csv.Error, binascii.Error) as error:
+    except (ValueError, csv.Error) as error:  # Of UTF-8, of base64, and of what is no ASCII in it.
         raise _damaged("its RECORD cannot be read") from error
     return found
 
