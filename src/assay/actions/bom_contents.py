@@ -55,7 +55,7 @@ _BY_HAND = (
     "saw which it was made with"
 )
 _OBSERVED = "the libraries of the steps that made it, as the runner verified them"
-_DECLARED = "the libraries that actor {by} declares, and those that the model file names"
+_DECLARED = "actor {by}, and the model file where it names one"
 
 
 def gather(
