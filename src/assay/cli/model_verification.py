@@ -136,6 +136,10 @@ def _beside(what: Path, asked: Asked) -> Path | None:
     other = Path(f"{what}.sig") if what.name else what
     if _is_bundle(other):
         return other
+    # Where a signature belongs and none can be read, somebody may have damaged it.
+    meant = what / "model.sig" if what.is_dir() else other
+    if asked.anything and meant.is_file():
+        return meant
     if asked.anything:
         raise Usage(
             f"there is no signature with {what}",

@@ -91,6 +91,18 @@ def test_what_holds_no_signature_is_not_taken_for_verified(typed: Typed, tmp_pat
     assert typed("verify", "nowhere", "--key", "key.pub")[0] == 2
 
 
+@pytest.mark.parametrize("model", ["credit", "alone.bin"])
+def test_a_signature_that_cannot_be_read_is_not_taken_for_none(
+    typed: Typed, tmp_path: Path, model: str
+) -> None:
+    (tmp_path / "alone.bin").write_bytes(b"weights")
+    place = tmp_path / ("credit/model.sig" if model == "credit" else "alone.bin.sig")
+    place.write_text("garbage")
+    code, _, err = typed("verify", model, "--key", "key.pub")
+    assert code == 4
+    assert "is no Sigstore bundle" in err
+
+
 def test_a_signature_alone_is_not_verified(typed: Typed) -> None:
     typed("sign", "credit", "--key", "key.pem")
     code, _, err = typed("verify", "credit/model.sig", "--key", "key.pub")

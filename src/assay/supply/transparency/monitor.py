@@ -94,12 +94,12 @@ def load(path: Path, log: VerifierKey) -> State | None:
         data = files.read(path, limit=_STATE_LIMIT, what="state of the monitor")
     except NotFound:
         return None
-    plain: Any = canonical.decode(data, what=f"state of the monitor {path}")
     try:
+        plain: Any = canonical.decode(data, what="its content")
         state = msgspec.convert(plain, State)
         parse_timestamp(state.since)
         if state.format != FORMAT or state.checked < 0:
-            raise Corrupt(f"{path}: not of the format {FORMAT}", code="monitor.state")
+            raise Corrupt(f"it is not of the format {FORMAT}")
         if state.log != str(log):
             raise Usage(
                 f"{path} is about the log {state.log[:120]}",
@@ -108,8 +108,13 @@ def load(path: Path, log: VerifierKey) -> State | None:
             )
         note = read_note(state.note.encode())
         check_log(note, log)
-    except (msgspec.ValidationError, Verification) as error:
-        raise Corrupt(f"state of the monitor {path}: {error}", code="monitor.state") from error
+    except (msgspec.ValidationError, Verification, Corrupt) as error:
+        why = error.message if isinstance(error, AssayError) else str(error)
+        raise Corrupt(
+            f"state of the monitor {path}: {why}",
+            remedy="restore it from a copy; with a new file what was seen before is forgotten",
+            code="monitor.state",
+        ) from error
     return state
 
 
