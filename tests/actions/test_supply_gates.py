@@ -13,13 +13,17 @@ from actions.taking import digest_of, release, take
 from workspace.town import WORKSPACE, Town, model
 
 from assay.actions.boms import Bill, ReadBom, WriteBom
+from assay.actions.reading import ExportEvidence
 from assay.actions.vulnerabilities import (
     CheckLicences,
     CheckVulnerabilities,
     ImportAdvisories,
     project_licences,
 )
-from assay.errors import Usage
+from assay.errors import Usage, Verification
+from assay.evidence.facts import FactSet
+from assay.evidence.records import VersionState
+from assay.govern import verify as bundles
 from assay.supply.bom import cyclonedx, listing, spdx
 from assay.workspace.view import View
 
@@ -95,13 +99,21 @@ def test_what_is_found_out_about_the_same_bytes_under_another_name_opens_nothing
     assert facts(town)["scan"]["clean"]  # What is true of bytes is true of them by any name.
 
 
-def test_a_decision_that_counted_another_versions_evidence_does_not_verify(town: Town) -> None:
+def test_a_decision_that_counted_another_versions_evidence_does_not_verify(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
     town.do("eve", model(town.repo, "copy"))
     write(town, "copy", declare={"licence": "MIT"})
-    found = town.ws.view.version("alpha", "score", "1")
-    plain = town.ws.view.facts("alpha", found.served or found.artifact).values
-    assert "bom" in plain
-    assert "bom" not in town.ws.view.version_facts(found).values
+
+    def of_the_bytes(view: View, version: VersionState) -> FactSet:
+        return view.facts(version.project, version.served or version.artifact)
+
+    with monkeypatch.context() as forging:
+        forging.setattr(View, "version_facts", of_the_bytes)
+        town.promote(stage="development")
+    made = town.do("eve", ExportEvidence(project="alpha", model="score", version="1"))
+    with pytest.raises(Verification, match="facts bom do not follow"):
+        bundles.verify(made, now=town.clock.now())
 
 
 def test_a_check_of_a_list_that_was_replaced_counts_no_more(town: Town) -> None:

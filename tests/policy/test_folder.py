@@ -173,6 +173,8 @@ SETTINGS: list[tuple[str, str, str]] = [
     ('["local"]', "[3]", "not a list"),
     ('["local"]', '[""]', "not a list"),
     ("licences_denied = []", "licences_denied = [1]", "SPDX"),
+    ("licences_declared = []", 'licences_declared = ["scipy"]', "NAME = LICENCE"),
+    ("licences_declared = []", 'licences_declared = ["a = MIT = b"]', "NAME = LICENCE"),
     ("high_risk = false", "high_risk = 0", "neither true nor false"),
     ("step_ports = []", "step_ports = [0]", "not a list of TCP ports"),
     ("step_ports = []", "step_ports = [65536]", "not a list of TCP ports"),
