@@ -10,6 +10,7 @@ Source: PKWARE APPNOTE 6.3.10, sections 4.3 and 4.5.3.
 
 from __future__ import annotations
 
+import stat
 import struct
 import zlib
 from collections.abc import Callable
@@ -46,6 +47,8 @@ class Member:
     packed: int
     size: int
     header: int
+    mode: int = 0
+    """Of Unix: what kind of file it is."""
 
 
 def members(buffer: Buffer, start: int, end: int, where: str, report: Report) -> list[Member]:
@@ -81,9 +84,12 @@ def members(buffer: Buffer, start: int, end: int, where: str, report: Report) ->
         if leaves_folder(member.name):
             what = f"member {member.name!r} would be unpacked outside its folder"
             report.add("zip.path", "malicious", where, member.header - start, what)
+        _check_kind(buffer, member, find)
         position = member.first + member.packed
         if member.flags & _DESCRIPTOR:
-            position += _descriptor(buffer, position, member)
+            position += (behind := _descriptor(buffer, position, member))
+            if not behind:
+                find("layout", position, "a member lacks the sizes that should follow it")
     if position != directory:
         find("layout", position, "bytes before the directory belong to no member")
     return found
@@ -133,6 +139,17 @@ def check_stored(buffer: Buffer, member: Member, where: str, report: Report, bas
         report.add("zip.checksum", "unscannable", where, member.first - base, what)
 
 
+def _check_kind(buffer: Buffer, member: Member, find: Callable[[str, int, str], None]) -> None:
+    """Programs that unpack make links and devices of members that say so."""
+    kind = stat.S_IFMT(member.mode)
+    if kind == stat.S_IFLNK:
+        target = buffer[member.first : member.first + min(member.packed, 200)]
+        what = f"member {member.name!r} is a link to {target.decode('utf-8', 'replace')!r}"
+        find("link", member.header, what)
+    elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        find("link", member.header, f"member {member.name!r} is a device or pipe")
+
+
 def _check_room(
     found: list[Member], size: int, report: Report, find: Callable[[str, int, str], None]
 ) -> None:
@@ -174,7 +191,14 @@ def _directory(buffer: Buffer, start: int, end: int) -> tuple[list[Member], int]
         at_64 = start + where_64
         if at_64 + _END_64.size != locator or buffer[at_64 : at_64 + 4] != b"PK\x06\x06":
             raise wrong(locator, "the 64-bit end of the directory is not where it should be")
-        *_, count, size, offset = _END_64.unpack(buffer[at_64:locator])
+        plain = (count, size, offset)
+        *_, disks, first_disk, here, count, size, offset = _END_64.unpack(buffer[at_64:locator])
+        wide = ((count, 0xFFFF), (size, 0xFFFFFFFF), (offset, 0xFFFFFFFF))
+        # Some readers take these numbers only where the old ones have no room for them.
+        if any(n not in pair for n, pair in zip(plain, wide, strict=True)) or disks or first_disk:
+            raise wrong(at, "the two ends of the directory differ")
+        if here != count:
+            raise wrong(at, "the archive is of several parts or has a comment")
         last = at_64
     if count > MOST_FILES or start + offset + size != last:
         raise wrong(at, "the directory is not where the archive says, or too long")
@@ -197,9 +221,8 @@ def _entry(buffer: Buffer, position: int, last: int, start: int) -> tuple[Member
     if position + _CENTRAL.size > last or buffer[position : position + 4] != b"PK\x01\x02":
         raise wrong("an entry of the directory is damaged")
     fields = _CENTRAL.unpack(buffer[position : position + _CENTRAL.size])
-    _, _, _, flags, method, _, _, crc, packed, size, names, extras, comment, disk, _, _, offset = (
-        fields
-    )
+    _, _, _, flags, method, _, _, crc, packed, size, names, extras, comment, disk, *rest = fields
+    _, attributes, offset = rest
     text = position + _CENTRAL.size
     behind = text + names + extras + comment
     if behind > last or comment or disk:
@@ -219,12 +242,13 @@ def _entry(buffer: Buffer, position: int, last: int, start: int) -> tuple[Member
         raise wrong("a member lies beyond the end")
     if buffer[name_at : name_at + n] != raw or its_flags != flags or its_method != method:
         raise wrong("a member and its entry in the directory differ")
-    if not flags & _DESCRIPTOR:
-        its = _sizes(buffer[name_at + n : first], [its_size, its_packed], raw, header)
-        if its != [size, packed] or its_crc != crc:
-            raise wrong("a member and its entry in the directory differ")
+    its = _sizes(buffer[name_at + n : first], [its_size, its_packed], raw, header)
+    later = flags & _DESCRIPTOR and its in ([0, 0], [0xFFFFFFFF, 0xFFFFFFFF]) and not its_crc
+    if not later and (its != [size, packed] or its_crc != crc):
+        raise wrong("a member and its entry in the directory differ")
     name = raw.decode("utf-8", "replace")
-    return Member(name, flags, method, crc, first, packed, size, header), behind
+    made = Member(name, flags, method, crc, first, packed, size, header, attributes >> 16)
+    return made, behind
 
 
 def _sizes(extra: bytes, values: list[int], raw: bytes, at: int) -> list[int]:

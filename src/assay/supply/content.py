@@ -14,6 +14,7 @@ from assay.supply.arrays import MAGIC
 from assay.supply.findings import MOST_DEPTH, Broken, Report
 from assay.supply.machine import Buffer
 from assay.supply.readers import (
+    hdf5,
     jsons,
     pickled,
     plain,
@@ -63,8 +64,24 @@ def scan_part(part: Part) -> str:
         pickled.probe(part.buffer, part.start, part.end, part.where, part.report, part.name)
     if kind not in zips.KINDS and kind != "tar":
         zips.scan_hidden(part)
+        _check_polyglot(part, kind)
     suffixes.check(part, kind)
     return kind
+
+
+def _check_polyglot(part: Part, kind: str) -> None:
+    """Report what a reader that looks elsewhere than at the first bytes would take for its own.
+
+    PyTorch tries every file as a tar archive first; HDF5 is looked for behind 512 bytes and their
+    doubles.
+    """
+    if tars.looks_like_tar_to_any(part.head(512)):
+        part.find("polyglot", "unscannable", "is a tar archive as well")
+    place = 512
+    while kind != "hdf5" and place + 8 <= part.size:
+        if part.buffer[part.start + place : part.start + place + 8] == hdf5.MAGIC:
+            part.find("polyglot", "unscannable", "is an HDF5 file as well", part.start + place)
+        place *= 2
 
 
 def _read(part: Part) -> str:

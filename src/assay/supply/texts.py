@@ -19,7 +19,17 @@ _NODES = words(
     "MaskedArrayNode RandomStateNode RandomGeneratorNode DTypeNode SparseMatrixNode ObjectNode "
     "TreeNode LossNode FunctionNode SliceNode BytesNode BytearrayNode CachedNode"
 )
-"""What skops builds without calling a name with arguments of the file's choosing."""
+"""What skops builds without calling a name with arguments of the file's choosing, the types aside
+that `_CALLED` holds to their own."""
+_CALLED = {
+    "LossNode": re.compile(r"sklearn\._loss\._loss|sklearn\.linear_model\._sgd_fast"),
+    "TreeNode": re.compile(r"sklearn\.(tree\._tree|neighbors\._(kd|ball)_tree)"),
+    "ListNode": re.compile(r"builtins"),
+    "SetNode": re.compile(r"builtins"),
+    "TupleNode": re.compile(r"builtins|sklearn\..*"),
+    "DictNode": re.compile(r"builtins|collections|sklearn\.utils\._bunch"),
+}
+"""The modules of what these call with the content of the file."""
 
 
 def read_json(data: bytes, position: int = 0) -> Any:
@@ -63,6 +73,12 @@ def check_skops(schema: Any, where: str, report: Report) -> None:
         if letters is None:
             severity, why = judge(*pair)
             report.add("skops.global", severity, where, 0, why)
+        elif (held := _CALLED.get(loader)) and not held.fullmatch(pair[0]):
+            what = f"calls {module}.{name} by the builder {loader}"
+            report.add("skops.loader", "suspicious", where, 0, what)
+        elif loader == "ObjectNode" and letters and "n" not in letters:
+            what = f"makes {module}.{name}, which libraries do not make so"
+            report.add("skops.loader", "suspicious", where, 0, what)
         elif loader == "FunctionNode" and "v" not in letters:
             report.add("skops.function", "suspicious", where, 0, f"mentions {module}.{name}")
 

@@ -16,8 +16,10 @@ from assay.supply.readers.wire import Tables, Values, Walker, begins_as, fields
 
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview"})
 _RUNTIME = frozenset({"com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"})
-_RUNTIME_FILES = frozenset({"EPContext"})
-"""Operators of ONNX Runtime that read a file beside the model."""
+_RUNTIME_FILES = frozenset(
+    {"EPContext", "PythonOp", "PythonOpGrad", "ATen", "TritonOp", "Snpe", "OpenVINO"}
+)
+"""Operators of ONNX Runtime that read a file beside the model, or run what is not in its list."""
 
 TABLES: Tables = {
     name: fields(name, row)

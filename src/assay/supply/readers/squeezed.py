@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 from assay.errors import Usage
 from assay.formats.compressed import compression, inflate
+from assay.supply.readers import pickled
 from assay.supply.readers.part import Part
 
 _SUFFIXES = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4", ".z")
@@ -15,7 +17,10 @@ _PARTIAL = 64 << 20
 def read(part: Part, head: bytes) -> str | None:
     """The format of what is inside; None where the bytes are not compressed."""
     kind = compression(head[:8])
-    if kind is None or (kind == "zlib" and _is_text(head[:64])):
+    if kind is None:
+        return None
+    if kind == "zlib" and _is_text(head[:64]):
+        _probe_text(part)
         return None
     packed = memoryview(part.buffer)[part.start : part.end]
     room = part.report.room
@@ -42,6 +47,27 @@ def read(part: Part, head: bytes) -> str | None:
         depth=part.depth + 1,
     )
     return part.scan(inside)
+
+
+def _probe_text(part: Part) -> None:
+    """A text that begins as zlib's streams do, and may be one: all of it can be written in letters.
+
+    joblib unpickles a stream while it inflates it, however it ends.
+    """
+    stream = zlib.decompressobj()
+    out = bytearray()
+    try:
+        for position in range(part.start, part.end, 64):
+            piece = part.buffer[position : min(position + 64, part.end)]
+            out += stream.decompress(piece, _PARTIAL)
+            if len(out) >= _PARTIAL or stream.eof:
+                break
+    except zlib.error:
+        pass
+    part.inflated(len(out))
+    pickled.probe(bytes(out), 0, len(out), f"{part.where}!zlib", part.report, part.name)
+    if stream.eof or len(out) >= _PARTIAL:
+        part.find("compressed", "unscannable", "is text and a compressed stream as well")
 
 
 def _is_text(head: bytes) -> bool:

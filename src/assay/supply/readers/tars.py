@@ -60,6 +60,22 @@ def looks_like_tar(head: bytes) -> bool:
         return False
 
 
+def looks_like_tar_to_any(head: bytes) -> bool:
+    """Whether a reader less strict than this one would take the first block for a tar header.
+
+    Python adds signed bytes as well, and reads numbers with prefixes and underscores.
+    """
+    if len(head) < _BLOCK or not head[0]:
+        return False
+    try:
+        said = int(head[148:156].partition(b"\0")[0].strip() or b"0", 8)
+    except ValueError:
+        return False
+    return said in (_checksum(head), _checksum(head) - 256 * sum(
+        byte > 127 for byte in head[:148] + head[156:_BLOCK]
+    ))  # fmt: skip
+
+
 def read(part: Part) -> str:
     """Scan every member; the format."""
     position = part.start
@@ -129,6 +145,11 @@ def _member(
     if kind == b"5":
         if size:
             part.find("tar.header", "unscannable", f"the folder {name!r} has a size", position)
+        return size
+    if kind == b"\0" and name.endswith("/"):
+        if size:
+            # In the oldest archives this is a folder, behind which some readers expect no content.
+            raise Broken("tar.header", position, f"the folder {name!r} has a size")
         return size
     if kind not in _REGULAR:
         what = f"member {name!r} is of the kind {kind!r}, which is not read"

@@ -40,7 +40,10 @@ _BUILDERS = frozenset(
 
 def read(part: Part, found: list[Member], root: str, opened: Open, scan: ScanMember) -> str:
     """Scan an archive whose pickle is ``{root}data.pkl``; the format."""
-    script = any(member.name.startswith(f"{root}code/") for member in found)
+    # By this PyTorch decides: without it, names like ``__torch__`` would be imported by Python.
+    script = any(member.name == f"{root}constants.pkl" for member in found) and any(
+        member.name.startswith(f"{root}code/") for member in found
+    )
     # Each pickle names its storages, which lie in a folder of the pickle's name.
     storages: dict[str, Torch] = {}
     for member in sorted(found, key=lambda member: not member.name.endswith(".pkl")):
@@ -96,6 +99,9 @@ class _ScriptWalk(Walk):
         if isinstance(module, str) and isinstance(name, str):
             if module == "__torch__" or module.startswith("__torch__."):
                 self.report.reached(module, name)
+                if not _is_own(f"{module}.{name}".split(".")):
+                    what = f"makes {module}.{name}, which is native code of its own kind"
+                    self._find("torchscript.operator", what)
                 self._push(Global(module, name, "ns"))
                 return
             if module == "torch.jit._pickle" and name in _BUILDERS:
@@ -121,6 +127,8 @@ def _walk(
 
 _FILES = re.compile(r"(aten|torch)\.(from_file|save|load)|.*(rpc_|PythonOp|python)", re.I)
 """Operators that reach files, other machines or the interpreter."""
+_NATIVE = ("quantized", "sparse", "rnn", "xnnpack", "mkldnn")
+"""Where PyTorch's native classes of packed weights live."""
 _PLAIN_CALLS = words(
     "annotate bool complex device dict float getattr hasattr int isinstance len list max min ord "
     "print range str tuple uninitialized unchecked_cast Tensor abs pow round zip enumerate sorted "
@@ -184,6 +192,13 @@ def _chain(node: ast.AST) -> tuple[list[str], list[ast.AST]]:
     return [], [node]
 
 
+def _is_own(names: list[str]) -> bool:
+    """Whether a class is the archive's, or one of PyTorch's native ones that hold numbers only."""
+    if names[1:3] == ["torch", "classes"]:
+        return names[3:4] in [[name] for name in _NATIVE]
+    return len(names) > 1 and names[1:] != ["torch"]
+
+
 def _operator(names: list[str]) -> str | None:
     """The operator that a dotted name means, where it is not known to be harmless.
 
@@ -196,6 +211,8 @@ def _operator(names: list[str]) -> str | None:
         case ["ops", space, name]:
             return None if name in lists.get(space, ()) else f"{space}.{name}"
         case ["torch" | "ops", *_]:
+            return ".".join(names)
+        case ["__torch__", *_] if not _is_own(names):
             return ".".join(names)
         case _:
             return None
