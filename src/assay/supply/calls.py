@@ -16,7 +16,18 @@ from __future__ import annotations
 from typing import Any
 
 from assay.supply import allowed, layouts, tensors
-from assay.supply.stand_ins import DATA, OPAQUE, Dict, Global, Instance, List, Outcome, mentioned
+from assay.supply.stand_ins import (
+    BIG,
+    DATA,
+    OPAQUE,
+    SET,
+    Dict,
+    Global,
+    Instance,
+    List,
+    Outcome,
+    mentioned,
+)
 
 MOST_WEIGHT = 256
 
@@ -142,6 +153,15 @@ def _bytes(function: Global, arguments: tuple[Any, ...]) -> Outcome:
             return Instance(function), f"gives {function} something other than bytes"
 
 
+def _len(function: Global, arguments: tuple[Any, ...]) -> Outcome:
+    # Of a class's own object it would call what the class defines.
+    match arguments:
+        case (value,) if isinstance(value, (str, tuple, List, Dict)) or value in (DATA, SET):
+            return BIG, None
+        case _:
+            return BIG, f"gives {function} something other than a container"
+
+
 def _generator(function: Global, arguments: tuple[Any, ...]) -> Outcome:
     for argument in arguments:
         if isinstance(argument, str) and argument in _GENERATORS:
@@ -169,6 +189,7 @@ SPECIAL: dict[str, Any] = {
     "builtins frozenset": _container,
     **{f"collections {n}": _container for n in ("OrderedDict", "defaultdict", "deque", "Counter")},
     "builtins bytes": _bytes,
+    "builtins len": _len,
     "builtins bytearray": _bytes,
     **{
         f"numpy.random._pickle {name}": _generator

@@ -26,8 +26,8 @@ PYTHON = Table(
     "3.11 to 3.14",
     """
 _codecs : encode/c
-builtins : bool/v bytearray/c bytes/c complex/c dict/cdv float/v frozenset/c int/v list/v object/v
-    range/c set/cv slice/c str/v tuple/v
+builtins : bool/v bytearray/c bytes/c complex/c dict/cdv float/v frozenset/c int/v len/c list/v
+    object/v range/c set/cv slice/c str/v tuple/v
 collections : Counter/cd OrderedDict/cdv defaultdict/cd deque/cl
 copyreg : _reconstructor/c
 datetime : date/c datetime/c time/c timedelta/c timezone/c

@@ -21,8 +21,8 @@ torch : BFloat16Storage/ BoolStorage/ ByteStorage/ CharStorage/ ComplexDoubleSto
     int8/v per_tensor_affine/ qint32/v qint8/v quint8/v uint16/v uint32/v uint64/v uint8/v
 torch._C._nn : gelu/v
 torch._utils : _rebuild_meta_tensor_no_storage/c _rebuild_parameter/c
-    _rebuild_parameter_with_state/c _rebuild_qtensor/c _rebuild_tensor/c _rebuild_tensor_v2/c
-    _rebuild_tensor_v3/c
+    _rebuild_parameter_with_state/c _rebuild_qtensor/c _rebuild_sparse_tensor/c
+    _rebuild_tensor/c _rebuild_tensor_v2/c _rebuild_tensor_v3/c
 torch.nn.functional : gelu/v relu/v
 torch.nn.modules.activation : CELU ELU GELU GLU Hardshrink Hardsigmoid Hardswish Hardtanh
     LeakyReLU LogSigmoid LogSoftmax Mish MultiheadAttention PReLU RReLU ReLU ReLU6 SELU SiLU

@@ -184,7 +184,9 @@ class Torch:
 
     _QUANTIZED = {"QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4}  # noqa: RUF012
 
-    def __init__(self, element_bytes: dict[str, int]) -> None:
+    def __init__(self, element_bytes: dict[str, int], *, modules: bool = False) -> None:
+        """`modules`: as before PyTorch 1.6, classes are persistent too, beside their source."""
+        self._modules = modules
         self._element_bytes = {**self._QUANTIZED, **element_bytes}
         self.storages: dict[str, int] = {}
         self.elements: dict[str, int] = {}
@@ -198,6 +200,12 @@ class Torch:
                     module, name = kind.module, kind.name
                 case ("storage", Global() as kind, str(key), str(), int(count), None):
                     module, name = kind.module, kind.name
+                case ("module", Global() as kind, str(), source) if self._modules and (
+                    isinstance(source, str) or source is OPAQUE
+                ):
+                    # PyTorch compares the source with its own, and gives the class.
+                    if kind.module.startswith("torch.nn.modules.") and kind.uses is not None:
+                        return kind, None
                 case _:
                     pass
         if module not in ("torch", "torch.storage"):

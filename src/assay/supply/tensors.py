@@ -19,6 +19,9 @@ _WIDTHS = {
 }
 _HOOKS = "collections OrderedDict"
 _MOST = 1 << 48
+_TENSORS = frozenset(
+    f"torch._utils _rebuild_{kind}" for kind in ("tensor", "tensor_v2", "tensor_v3", "parameter")
+)
 
 
 def _numbers(value: Any) -> tuple[int, ...] | None:
@@ -115,6 +118,26 @@ def _meta(function: Global, arguments: tuple[Any, ...]) -> Outcome:
             return made, f"gives {function} unusual arguments"
 
 
+def _sparse(function: Global, arguments: tuple[Any, ...]) -> Outcome:
+    """A layout, then the tensors of indices and of values, the shape, whether it is coalesced.
+
+    PyTorch does not check the indices, nor does scipy those of its matrices: like all wrong numbers
+    in arrays that is left to the confinement in which a model is loaded.
+    """
+    made = Instance(function)
+    match arguments:
+        case (Instance(made_by=Global(name="_get_layout")), (*tensors, size, bool() | None)):
+            pass
+        case (Instance(made_by=Global(name="_get_layout")), (*tensors, size)):
+            pass
+        case _:
+            return made, f"gives {function} unusual arguments"
+    rebuilt = all(isinstance(t, Instance) and t.made_by.full in _TENSORS for t in tensors)
+    if not rebuilt or len(tensors) not in (2, 3) or _numbers(size) is None:
+        return made, f"gives {function} unusual arguments"
+    return made, None
+
+
 def _size(function: Global, arguments: tuple[Any, ...]) -> Outcome:
     made = Instance(function)
     if len(arguments) == 1 and (shape := _numbers(arguments[0])) is not None:
@@ -140,6 +163,7 @@ CALLS: dict[str, Any] = {
     "torch._utils _rebuild_parameter": _parameter,
     "torch._utils _rebuild_parameter_with_state": _parameter,
     "torch._utils _rebuild_qtensor": _quantized,
+    "torch._utils _rebuild_sparse_tensor": _sparse,
     "torch.serialization _get_layout": _layout,
     "torch._utils _rebuild_meta_tensor_no_storage": _meta,
 }

@@ -378,8 +378,7 @@ def test_the_cells_of_a_notebook_are_source_and_pages(
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason=f"the corpus is not in {CORPUS}")
 def test_nothing_malicious_in_the_corpus_is_clean_and_what_is_ordinary_is() -> None:
-    # An encrypted archive cannot be read; the other calls names that no model holds.
-    excepted = {"benign_password_protected.zip", "bypasses__test_safe_builtins_not_flagged_0.pkl"}
+    excepted = {"benign_password_protected.zip"}  # An encrypted archive cannot be read.
     missed: list[str] = []
     with (CORPUS / "manifest.csv").open(newline="") as stream:
         for row in csv.DictReader(stream):

@@ -97,7 +97,7 @@ def read(part: Part) -> str:
         if walk.unpadded:
             probe(buffer, start, end, where, report)
         if count == 1 and walk.result == _TORCH_MAGIC:
-            torch, kind = Torch(ELEMENTS), "torch-legacy"
+            torch, kind = Torch(ELEMENTS, modules=True), "torch-legacy"
         if torch is not None and count == _TORCH_LEGACY:
             expected = sum(8 + size for size in torch.storages.values())
             if position + expected != end:

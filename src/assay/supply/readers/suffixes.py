@@ -33,8 +33,9 @@ _PROMISES: dict[str, frozenset[str]] = {
     **dict.fromkeys(("jpg", "jpeg"), frozenset({"jpeg"})),
     "gif": frozenset({"gif"}),
     "webp": frozenset({"webp"}),
+    "txt": frozenset({"text", "yaml", "json", "lightgbm-text"}),
     **dict.fromkeys(
-        ("md", "txt", "csv", "tsv", "yaml", "yml", "toml", "rst"),
+        ("md", "csv", "tsv", "yaml", "yml", "toml", "rst"),
         frozenset({"text", "yaml", "json"}),
     ),
 }
