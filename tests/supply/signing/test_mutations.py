@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +68,16 @@ def test_a_flipped_bit_of_a_signature_by_certificate_is_noticed(bit: int) -> Non
 def test_every_single_bit_is_noticed(data: bytes, trust: Trust) -> None:
     for bit in range(len(data) * 8):
         refused(flipped(data, bit), trust)
+
+
+def test_a_certificate_that_says_less_of_its_signature_counts_is_noticed() -> None:
+    """Whether a library takes it depends on the last bit of the signature: so on chance."""
+    leaf = _LEAF.certificate
+    whole = leaf.public_bytes(Encoding.DER)
+    altered = whole[: -len(leaf.signature) - 1] + b"\1" + leaf.signature
+    data = BY_CERTIFICATE.replace(base64.b64encode(whole), base64.b64encode(altered))
+    assert data != BY_CERTIFICATE
+    refused(data, ROOTED)
 
 
 @settings(max_examples=150, deadline=None)

@@ -74,6 +74,9 @@ def _loaded(der: bytes, what: str) -> x509.Certificate:
         _ = certificate.extensions, certificate.subject, certificate.public_key()
     except _UNREADABLE as error:
         raise refused(what, f"it shows a certificate that is none ({error})") from error
+    # DER may say of the signature that its last bits do not count, and then two texts mean one.
+    if not der.endswith(b"\0" + certificate.signature):
+        raise refused(what, "it shows a certificate whose signature is not whole bytes")
     return certificate
 
 
