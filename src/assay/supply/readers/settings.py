@@ -27,7 +27,7 @@ _NAMES = re.compile(
 )
 _YAML = re.compile(r".*\.(ya?ml)|MLmodel", re.I)
 TEMPLATES = re.compile(r".*\.(jinja2?|j2)", re.I)
-_TAG = re.compile(r"(?:^|[\s,\[{:-])(!(?:<[^>]*>|[\w!:./%-]*))")
+_TAG = re.compile(r"(?:^|[\s,\[{:-])(!(?:<[^>\s]{0,1000}>|[\w!:./%-]*))")
 _PYTHON = re.compile(r"python|!!\w*/|object", re.I)
 _PLAIN_TAGS = frozenset(
     {"!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq", "!!set"}
@@ -46,8 +46,10 @@ _WORD = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,}\]]+", re.S)
 _NOTHING = ("null", "~", "false", "no", "off", "", "{}", "[]")
 _COMMENT = re.compile(r"^[ \t]*#.*$", re.M)
 _EXPRESSION = re.compile(r"(?<![\w$])\$(?!\{).*")
+_QUOTED_KEY = re.compile(r'(?="((?:[^"\\\n]|\\.)*)"[ \t]*:)')
+_ESCAPE = re.compile(r"\\[xuU]")
 _HIDDEN_KEY = re.compile(
-    r'"[^"\n]*\\[xuU][^"\n]*"\s*:|(?:^|[{,\[]|-[ \t])\s*\?\s|(?:^|[\s{,])\*[^\s:]+\s*:', re.M
+    r"(?:^|[{,\[]|-[ \t])[ \t]*\?\s|(?:^|[\s{,])\*[^\s:*]{1,1000}[ \t]*:", re.M
 )
 """Keys that are escaped, set apart by ``?``, or stand elsewhere: not read as the key they are."""
 _RANK = re.compile(r"[A-Za-z0-9+/=]+ \d+")
@@ -127,7 +129,8 @@ def _check_yaml(part: Part, text: str) -> None:
         text = "\n".join(text.splitlines())
     if "\ufeff" in text:
         raise Broken("yaml", part.start, "a mark of the byte order stands in the middle")
-    if _HIDDEN_KEY.search(text):
+    escaped = any(_ESCAPE.search(found[1]) for found in _QUOTED_KEY.finditer(text))
+    if escaped or _HIDDEN_KEY.search(text):
         part.find("yaml.import", "suspicious", "has a key that is not written out")
     for found in _TAG.finditer(text):
         tag = found[1]
@@ -156,10 +159,10 @@ def _value(text: str, key: re.Match[str]) -> str:
     found = _WORD.match(text, at)
     if found is None:
         return ""
-    value, line = found[0], text.rfind("\n", 0, at) + 1
-    if value.endswith(":") and line > key.end():
-        here = key.start() - text.rfind("\n", 0, key.start()) - 1
-        return "" if at - line <= here else value
+    value = found[0]
+    if value.endswith(":") and "\n" in text[key.end() : at]:
+        here = key.start() - text.rfind("\n", 0, key.start())
+        return "" if at - text.rfind("\n", 0, at) <= here else value
     return value[1:-1] if value[:1] in "\"'" else value
 
 

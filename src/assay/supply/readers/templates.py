@@ -183,9 +183,12 @@ class _Texts:
     def __init__(self, found: list[nodes.Node], macros: set[str]) -> None:
         self._texts: set[str] = set()
         self._built: set[str] = set()
+        self._known: dict[int, bool] = {}
+        """What `_is_text` said of a node, while the names that hold texts are these."""
         sources = list(_assigned(found, macros))
         for _ in range(8):  # A name made of a name made of a name: further than any template goes.
             before = len(self._texts) + len(self._built)
+            self._known.clear()
             for names, value in sources:
                 if value is None or self.builds(value, inside=True):
                     self._built |= names
@@ -233,15 +236,18 @@ class _Texts:
         """Whether an expression has a text of the template in it."""
         from jinja2 import nodes
 
-        for node in (value, *value.find_all(nodes.Node)):
-            match node:
-                case nodes.Const(value=str()) | nodes.TemplateData():
-                    return True
-                case nodes.Name(name=name) if name in self._texts:
-                    return True
-                case _:
-                    pass
-        return False
+        known = self._known.get(id(value))
+        if known is not None:
+            return known
+        match value:
+            case nodes.Const(value=str()) | nodes.TemplateData():
+                found = True
+            case nodes.Name(name=name) if name in self._texts:
+                found = True
+            case _:
+                found = any(map(self._is_text, value.iter_child_nodes()))
+        self._known[id(value)] = found
+        return found
 
 
 def _assigned(
