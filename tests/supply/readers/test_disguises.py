@@ -144,9 +144,12 @@ def test_an_archive_without_constants_is_no_torchscript(scanned: Any) -> None:
         ("__torch__.torch.classes.quantized.LinearPackedParamsBase", "clean"),
         ("__torch__.torch.classes.c10d.FileStore", "suspicious"),
         ("__torch__.torch.classes", "suspicious"),
+        ("torch._nested_view_from_buffer", "suspicious"),
+        ("torch._sparse_coo_tensor_unsafe", "suspicious"),
+        ("torch.sparse_coo_tensor", "clean"),
     ],
 )
-def test_native_classes_of_torchscript_are_those_of_packed_weights(
+def test_what_torchscript_uses_of_pytorchs_own_checks_its_numbers(
     scanned: Any, name: str, verdict: str
 ) -> None:
     source = f"class Net(Module):\n  def forward(self) -> int:\n    _0 = {name}\n    return 1\n"

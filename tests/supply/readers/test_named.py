@@ -87,7 +87,7 @@ def test_ordinary_settings_are_clean(scanned: Any, name: str, data: bytes) -> No
         ("inference.json", {"imports": ["$import os"]}),
         ("inference.json", {"run": ["$os.system('id')"]}),
         ("a.json", {"py/reduce": [{"py/function": "os.system"}, {"py/tuple": ["id"]}]}),
-        ("a.json", {"py/object": "mine.Thing"}),
+        ("a.json", {"py/object": "mine.Thing", "size": 1}),
         ("router_config.json", {"types": {"query": "mine.Module"}}),
         ("config.json", {"sentence_transformers": {"activation_fn": "os.abort"}}),
         ("wordembedding_config.json", {"tokenizer_class": "mine.Tokenizer"}),

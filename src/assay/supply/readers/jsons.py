@@ -83,7 +83,7 @@ def check(part: Part, value: Any) -> None:
         for key, item in here.items():
             if isinstance(item, str):
                 _check_text(part, key, item, settings=settings)
-        if _OBJECTS & here.keys() and not any(isinstance(v, (int, float)) for v in here.values()):
+        if any(not isinstance(here[key], (int, float)) for key in _OBJECTS & here.keys()):
             _check_pickled(part, here)
         if "weight_map" in here:
             _check_weight_map(part, here["weight_map"])
