@@ -3,7 +3,7 @@
 joblib compresses a whole file with one of these and recognises them by their first bytes; so does
 this module.  A stream must be one single member with nothing behind it: Python's own readers
 accept several members in a row, and a reader that stops earlier than the victim's is a hiding
-place.  lz4 and zstd need a library each, which the extra ``compression`` brings; without it such a
+place.  lz4 and zstd need a library each, which the extra ``scan`` brings; without it such a
 stream is refused like any other that cannot be read.
 """
 

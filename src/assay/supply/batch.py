@@ -10,21 +10,20 @@ else, and at level ``full`` sees only what was to be scanned.
 from __future__ import annotations
 
 import itertools
-import mmap
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from assay import canonical, files
+from assay import canonical
 from assay.errors import AssayError, Unavailable
 from assay.isolation.limits import GIB, LEVELS, MIB, Limits
 from assay.isolation.worker import Worker
-from assay.supply.findings import ORDER, Report, Severity, printable
+from assay.supply.findings import ORDER, Severity, printable
 from assay.supply.targets import Target
 
 Verdict: TypeAlias = Literal["clean", "suspicious", "unscannable", "malicious"]
@@ -94,7 +93,7 @@ def _scan_one(request: bytes) -> bytes:
     first, _, second = request.partition(b"\0")
     path, inside = Path(os.fsdecode(first)), os.fsdecode(second)
     try:
-        answer = _of_part(path, inside) if inside else _alone(path)
+        answer = _read(path, inside)
         if answer.verdict != "clean" and answer.bytes <= _MOST_HASHED:
             answer = msgspec.structs.replace(answer, digest=str(canonical.digest_file(path)))
     except AssayError as error:
@@ -104,33 +103,17 @@ def _scan_one(request: bytes) -> bytes:
     return msgspec.json.encode(answer)
 
 
-def _alone(path: Path) -> Answer:
+def _read(path: Path, inside: str) -> Answer:
     from assay.supply.scan import scan
 
-    told = scan(path)
-    findings = msgspec.convert(told["findings"], list[Found])
-    return Answer(told["verdict"], told["format"], told["bytes"], findings, told["findings_count"])
-
-
-def _of_part(path: Path, inside: str) -> Answer:
-    """The answer about a file of a folder, whose readers are told that it is a part of one."""
-    from assay.supply.content import scan_content
-
-    report = Report()
-    report.files = 1
-    with files.open_input(path, what="model") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if not size:  # As in the scan of a folder: it has nothing that could run.
-            return Answer("clean", "empty", 0, [], 0)
-        with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as content:
-            name = inside.rpartition("/")[2]
-            kind = scan_content(content, 0, size, inside, name, report)
+    told = scan(path, where=inside)
+    # Whoever asked knows where the file lies; what remains is where in it.
     shown = printable(inside)
     findings = [
-        Found(told["rule"], told["severity"], told["where"].removeprefix(shown), told["what"])
-        for told in report.findings
+        Found(each["rule"], each["severity"], each["where"].removeprefix(shown), each["what"])
+        for each in told["findings"]
     ]
-    return Answer(cast(Verdict, report.verdict), kind, size, findings, report.count)
+    return Answer(told["verdict"], told["format"], told["bytes"], findings, told["findings_count"])
 
 
 def unread(rule: str, what: str) -> Answer:

@@ -31,27 +31,28 @@ PRODUCER = "assay.supply.scan/1"
 Progress = Callable[[str], None]
 
 
-def scan(path: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+def scan(path: Path, *, where: str = "", progress: Progress | None = None) -> dict[str, Any]:
     """The predicate ``https://assay.dev/evidence/scan/v1`` about a file or folder.
 
-    `progress` is called with the name of each file.  Raises `NotFound` or `Usage` where there is
-    nothing to scan; hostile content never raises.
+    `where` is the path of a file in the folder that it is a part of, which is read otherwise than
+    one alone.  `progress` is called with the name of each file.  Raises `NotFound` or `Usage` where
+    there is nothing to scan; hostile content never raises.
     """
     report = Report()
     collecting = gc.isenabled()
     gc.disable()  # Following a large pickle makes millions of stand-ins, none of them garbage yet.
     try:
-        return _scan(path, report, progress)
+        return _scan(path, where, report, progress)
     finally:
         if collecting:
             gc.enable()
 
 
-def _scan(path: Path, report: Report, progress: Progress | None) -> dict[str, Any]:
+def _scan(path: Path, where: str, report: Report, progress: Progress | None) -> dict[str, Any]:
     if path.is_dir() and not path.is_symlink():
         kind, size = _scan_folder(path, report, progress)
     else:
-        kind, size = _scan_file(path, "", report, progress)
+        kind, size = _scan_file(path, where, report, progress)
     return {
         "scanner": PRODUCER,
         "format": kind,
@@ -90,7 +91,9 @@ def _scan_file(
             return "unknown", size
         try:
             with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as content:
-                return scan_content(content, 0, size, where, path.name, report), size
+                # A link of a model hub leads to a file that is called by its digest.
+                name = where.rpartition("/")[2] or path.name
+                return scan_content(content, 0, size, where, name, report), size
         except Broken as error:
             report.broken(error, where)
         except (MemoryError, RecursionError, OSError, ValueError, OverflowError) as error:

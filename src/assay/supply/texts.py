@@ -1,7 +1,6 @@
-"""Formats of text and plain numbers: JSON, UBJSON, LightGBM's text, chat templates, HDF5.
+"""Formats of text and plain numbers: JSON, skops' schema, LightGBM's text and UBJSON.
 
-None of these runs code when it is read, except that a chat template is a program: it is parsed, and
-clean only when it names nothing beyond what such templates need.
+None of these runs code when it is read; skops builds what its schema names.
 """
 
 from __future__ import annotations
