@@ -17,6 +17,7 @@ from assay.ci.model import Report, Source, decode, encode
 from assay.cli import ci_source
 from assay.cli.ledger import public_files
 from assay.evidence import envelope as dsse
+from assay.evidence import tlog_proof
 from assay.workspace.layout import CONFIG
 
 from ..ci import conftest as validators
@@ -298,9 +299,11 @@ def test_a_run_here_gives_the_report_that_the_server_gives(tmp_path: Path) -> No
     assert comparable(here, "assay-report") == comparable(there, "assay-report")
     found = report(here)
     assert found.source == Source(commit=head, base=base, branch="main", repository="bank/credit")
-    whole = b"".join(
-        data for name, data in tree(here.ws / "assay-report").items() if "/" not in name
-    )
+    files = {k: v for k, v in tree(here.ws / "assay-report").items() if "/" not in k}
+    # Of the proof what it says in words: among its hashes and signatures any two letters occur.
+    opened = tlog_proof.open_leaf(tlog_proof.decode(files.pop("log.tlog-proof")).extra).envelope
+    assert opened is not None
+    whole = b"".join([*files.values(), opened.statement().encode()])
     for private in (str(tmp_path), os.uname().nodename, found.source.branch + "@"):
         assert private.encode() not in whole
 
