@@ -16,13 +16,11 @@ from assay.actions.release import version_target
 from assay.errors import NotFound, Usage
 from assay.evidence.facts import LISTED, Evidence
 from assay.evidence.state import VersionState, kind_of
-from assay.evidence.statement import Statement
 from assay.isolation.limits import GIB, Limits
 from assay.isolation.run import run
 from assay.supply.bom import cyclonedx, elements, index, listing, spdx
 from assay.supply.bom import named as files
 from assay.supply.bom.model import Library
-from assay.types import Digest
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.view import View
 
@@ -97,16 +95,9 @@ class WriteBom(Action, frozen=True, kw_only=True):
             **elements.counts(listed),
             "elements": [msgspec.to_builtins(element) for element in listed],
         }
-        subject = _subject(found)
+        subject = found.subject
         documents = [
-            Statement.new(
-                subject=subject,
-                predicate_type=kind,
-                predicate=document,
-                project=self.project,
-                producer=PRODUCER,
-                clock=doing.clock,
-            )
+            doing.statement(kind, subject, document, producer=PRODUCER)
             for kind, document in ((cyclonedx.PREDICATE_TYPE, bill), (spdx.PREDICATE_TYPE, other))
         ]
         told = doing.attest(KIND, subject, summary, producer=PRODUCER)
@@ -121,11 +112,6 @@ def _named(doing: Doing, found: VersionState) -> files.Named:
         payload = f"{found.details.get('format', '')}\0{copy}".encode()
         told = run("assay.supply.bom.named:named_confined", payload, inputs=[copy], limits=_LIMITS)
     return files.decode(told.value)
-
-
-def _subject(found: VersionState) -> dict[str, Digest]:
-    name = f"{found.name}@{found.version}"
-    return {name: found.artifact, **({f"{name}.onnx": found.served} if found.served else {})}
 
 
 class Bill(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from assay.actions.material import (
 from assay.actions.people import project_target
 from assay.actions.release import version_target
 from assay.errors import AssayError, Usage, Verification
+from assay.evidence.records import subject_of
 from assay.formats import convert, parity, scoring
 from assay.formats.detect import Detected, detect
 from assay.formats.onnx_io import read_model
@@ -149,7 +150,7 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             "served": served,
             "details": details,
         }
-        subject = _subject(name, artifact, served)
+        subject = subject_of(name, artifact, served)
         statements = [
             doing.attest("model-version", subject, predicate),
             doing.attest(scan.KIND, subject, scanned, producer=scan.PRODUCER),
@@ -303,11 +304,6 @@ def _scan(copy: Path) -> dict[str, Any]:
     return msgspec.json.decode(outcome.value, type=dict[str, Any])
 
 
-def _subject(name: str, artifact: Digest, served: Digest | None) -> dict[str, Digest]:
-    """What was registered, and what is served of it."""
-    return {name: artifact, **({f"{name}.onnx": served} if served else {})}
-
-
 def _next(view: View, project: str, model: str) -> str:
     """The next version number.  The model's revision, compared on recording, keeps it unique."""
     return str(1 + max((int(v.version) for v in view.versions(project, model)), default=0))
@@ -327,9 +323,7 @@ class ScanModel(Action, frozen=True, kw_only=True):
         found = doing.view.version(self.project, self.model, self.version)
         with private_copy(doing, found.artifact, found.details) as copy:
             scanned = _scan(copy)
-        name = f"{found.name}@{found.version}"
-        subject = _subject(name, found.artifact, found.served)
-        statement = doing.attest(scan.KIND, subject, scanned, producer=scan.PRODUCER)
+        statement = doing.attest(scan.KIND, found.subject, scanned, producer=scan.PRODUCER)
         return Outcome({"model": found.name, "version": found.version, **scanned}, [statement])
 
 

@@ -336,14 +336,7 @@ class RunHost:
             ),
             **({"assay_unstored": record.unstored} if record.unstored else {}),
         }
-        return Statement.new(
-            subject=subject,
-            predicate_type=SLSA_PROVENANCE,
-            predicate=predicate,
-            project=self.project,
-            producer=PRODUCER,
-            clock=self._doing.clock,
-        )
+        return self._doing.statement(SLSA_PROVENANCE, subject, predicate, producer=PRODUCER)
 
 
 def _hex(digest: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ from assay.clock import timestamp
 from assay.errors import NotFound, Usage
 from assay.evidence.facts import LISTED, Evidence
 from assay.evidence.state import WORKSPACE, VersionState, kind_of, workspace_digest
-from assay.evidence.statement import Statement
 from assay.isolation.limits import GIB, Limits
 from assay.isolation.run import run
 from assay.supply.advisories import inventory, report, vex
@@ -128,11 +127,6 @@ class ReadAdvisories(Action, frozen=True, kw_only=True):
 # -- bills of materials ---------------------------------------------------------------------------
 
 
-def _subject(found: VersionState) -> dict[str, Digest]:
-    name = f"{found.name}@{found.version}"
-    return {name: found.artifact, **({f"{name}.onnx": found.served} if found.served else {})}
-
-
 def _evidence(view: View, found: VersionState) -> list[Evidence]:
     """What is on record about a version, by its name, and was not superseded.
 
@@ -208,7 +202,7 @@ class CheckVulnerabilities(Action, frozen=True, kw_only=True):
                 code="bom.libraries",
             )
         doing.progress(f"looking up {len(packages)} packages")
-        subject = _subject(found)
+        subject = found.subject
         result = vex.answer(
             match(database, packages), declared_vex(doing.view, found), subject.values()
         )
@@ -216,23 +210,9 @@ class CheckVulnerabilities(Action, frozen=True, kw_only=True):
         beside = report.in_toto(result, database, started=started, finished=doing.clock.now())
         statements = [
             doing.attest(report.KIND, subject, told, producer=report.PRODUCER),
-            _foreign(doing, report.IN_TOTO, subject, beside, report.PRODUCER),
+            doing.statement(report.IN_TOTO, subject, beside, producer=report.PRODUCER),
         ]
         return Outcome({"model": found.name, "version": found.version, **told}, statements)
-
-
-def _foreign(
-    doing: Doing, predicate_type: str, subject: dict[str, Digest], predicate: Any, producer: str
-) -> Statement:
-    """A statement of a type that is not ours: its predicate is as its specification has it."""
-    return Statement.new(
-        subject=subject,
-        predicate_type=predicate_type,
-        predicate=predicate,
-        project=doing.project,
-        producer=producer,
-        clock=doing.clock,
-    )
 
 
 def declared_vex(view: View, found: VersionState) -> list[tuple[str, vex.Document]]:
@@ -264,7 +244,7 @@ class DeclareVex(Action, frozen=True, kw_only=True):
         found = view.version(self.project, self.model, self.version)
         document = vex.decode(self.document)
         for statement in document.statements:
-            if why := vex.unexact(statement, _subject(found).values()):
+            if why := vex.unexact(statement, found.subject.values()):
                 raise Usage(
                     f"the statement about {statement.vulnerability.name[:80]} {why}",
                     remedy="name pkg:pypi/NAME@VERSION, or the digest of the model",
@@ -277,11 +257,11 @@ class DeclareVex(Action, frozen=True, kw_only=True):
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)
         document = msgspec.to_builtins(vex.decode(self.document))
-        subject = _subject(found)
+        subject = found.subject
         told = {"name": found.name, "version": found.version, "reason": self.reason}
         statements = [
             doing.attest("vex", subject, {**told, "document": document}, producer=VEX_PRODUCER),
-            _foreign(doing, vex.PREDICATE_TYPE, subject, document, VEX_PRODUCER),
+            doing.statement(vex.PREDICATE_TYPE, subject, document, producer=VEX_PRODUCER),
         ]
         said = [
             {"vulnerability": s["vulnerability"]["name"], "status": s["status"]}
@@ -312,7 +292,7 @@ class CheckLicences(Action, frozen=True, kw_only=True):
         policy = project_licences(doing.view, self.project)
         told = judging.judge(judging.from_bom(bom.statement.predicate), policy)
         told |= _rests_on(bom)
-        statement = doing.attest(judging.KIND, _subject(found), told, producer=judging.PRODUCER)
+        statement = doing.attest(judging.KIND, found.subject, told, producer=judging.PRODUCER)
         return Outcome({"model": found.name, "version": found.version, **told}, [statement])
 
 

@@ -92,6 +92,16 @@ class VersionState(msgspec.Struct):
         ref = f"{self.name}@{self.version}"
         return ref, f"{ref}.onnx"
 
+    @property
+    def subject(self) -> dict[str, Digest]:
+        """What statements about it are about."""
+        return subject_of(f"{self.name}@{self.version}", self.artifact, self.served)
+
+
+def subject_of(ref: str, artifact: Digest, served: Digest | None) -> dict[str, Digest]:
+    """The bytes of a version by the names that statements give them: see `VersionState.names`."""
+    return {ref: artifact, **({f"{ref}.onnx": served} if served else {})}
+
 
 class OpenDecision(msgspec.Struct):
     """An allowed decision whose outcome is not on the ledger yet."""

@@ -106,10 +106,23 @@ class Doing:
         """A statement of ours about `subject`, naming the decision that allowed it."""
         from assay.evidence.statement import predicate_type
 
+        told = {"decision": self.decision, **predicate}
+        return self.statement(predicate_type(kind), subject, told, producer=producer)
+
+    def statement(
+        self,
+        predicate_type: str,
+        subject: Mapping[str, Digest],
+        predicate: Mapping[str, Any],
+        *,
+        producer: str,
+    ) -> Statement:
+        """A statement of any type: one that is not ours has a predicate as its specification
+        says."""
         return Statement.new(
             subject=subject,
-            predicate_type=predicate_type(kind),
-            predicate={"decision": self.decision, **predicate},
+            predicate_type=predicate_type,
+            predicate=predicate,
             project=self.project,
             producer=producer,
             clock=self.clock,
