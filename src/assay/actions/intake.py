@@ -173,10 +173,7 @@ class ReleaseIntake(Action, frozen=True, kw_only=True):
 
     def apply(self, doing: Doing) -> Outcome:
         found = find(doing.view, self.project, self.digest)
-        with sources.scratch(doing) as work:
-            folder = work / "intake"
-            doing.progress("opening the quarantine")
-            doing.store.extract_tree(models_ring(self.project), found.digest, folder)
+        with sources.opened(doing, found.digest) as folder:
             path = self._model(folder, found)
             check_signed(found, path.relative_to(folder).as_posix())
             version = self._again(doing, found, path, folder)

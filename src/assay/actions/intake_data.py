@@ -10,7 +10,6 @@ import msgspec
 from assay.actions import intake_sources as sources
 from assay.actions.datasets import Declared, RegisterDataset
 from assay.actions.intake_records import Held, check_rejected, check_signed, find, release_target
-from assay.actions.material import models_ring
 from assay.errors import Usage
 from assay.supply.intake import records
 from assay.types import Digest
@@ -50,10 +49,7 @@ class ReleaseData(Declared, frozen=True, kw_only=True):
     def apply(self, doing: Doing) -> Outcome:
         found = find(doing.view, self.project, self.digest)
         source = found.predicate["source"]
-        with sources.scratch(doing) as work:
-            folder = work / "intake"
-            doing.progress("opening the quarantine")
-            doing.store.extract_tree(models_ring(self.project), found.digest, folder)
+        with sources.opened(doing, found.digest) as folder:
             path = self._table(folder, found)
             check_signed(found, path.relative_to(folder).as_posix())
             own = set(RegisterDataset.__struct_fields__)

@@ -11,6 +11,7 @@ from typing import Any
 
 from assay import files
 from assay.actions.extraction import configured
+from assay.actions.material import models_ring
 from assay.data import objects, references
 from assay.errors import AssayError, Usage, Verification
 from assay.govern import verify as bundles
@@ -20,7 +21,7 @@ from assay.supply.intake.locators import Locator
 from assay.supply.intake.quarantine import Quarantine
 from assay.supply.intake.settings import HUB, Limits, Settings
 from assay.supply.signing.statement import GIT
-from assay.types import check_digest
+from assay.types import Digest, check_digest
 from assay.workspace.action import Doing
 from assay.workspace.layout import CONFIG, IntakeConfig, Layout, ProjectConfig
 
@@ -167,6 +168,16 @@ def attributed_to(doing: Doing, quarantine: Quarantine, bundle: str, root: str) 
             if set(leaf.statement.digests) & artifacts
         ][:200],
     }
+
+
+@contextlib.contextmanager
+def opened(doing: Doing, digest: Digest) -> Generator[Path]:
+    """What lies in quarantine under this digest, in plain, until the block ends."""
+    with scratch(doing) as work:
+        folder = work / "intake"
+        doing.progress("opening the quarantine")
+        doing.store.extract_tree(models_ring(doing.project), digest, folder)
+        yield folder
 
 
 @contextlib.contextmanager

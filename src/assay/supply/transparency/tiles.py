@@ -132,16 +132,10 @@ class TileServer:
         self._witnessed = witnessed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match scope["type"]:
-            case "http":
-                reply = self.reply(scope["method"], web.raw_path(scope), _accepts_gzip(scope))
-                await web.send_reply(send, reply, body=scope["method"] != "HEAD")
-            case "lifespan":
-                await web.lifespan(receive, send)
-            case "websocket":
-                await send({"type": "websocket.close"})
-            case other:
-                raise NotImplementedError(other)
+        async def answer() -> Reply:
+            return self.reply(scope["method"], web.raw_path(scope), _accepts_gzip(scope))
+
+        await web.serve(scope, receive, send, answer)
 
     def reply(self, method: str, path: bytes, compressed: bool = False) -> Reply:
         """The answer to a request for a path, as sent."""

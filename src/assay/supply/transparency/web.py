@@ -71,6 +71,21 @@ async def read_body(receive: Receive, limit: int, seconds: float = BODY_SECONDS)
         raise TooLarge(408) from error
 
 
+async def serve(
+    scope: Scope, receive: Receive, send: Send, answer: Callable[[], Awaitable[Reply]]
+) -> None:
+    """Serve one ASGI scope, of which only a request over HTTP asks for an answer."""
+    match scope["type"]:
+        case "http":
+            await send_reply(send, await answer(), body=scope["method"] != "HEAD")
+        case "lifespan":
+            await lifespan(receive, send)
+        case "websocket":
+            await send({"type": "websocket.close"})
+        case other:
+            raise NotImplementedError(other)
+
+
 async def lifespan(receive: Receive, send: Send) -> None:
     """Say yes to being started and stopped."""
     while True:

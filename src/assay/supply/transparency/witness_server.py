@@ -21,16 +21,7 @@ class WitnessServer:
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match scope["type"]:
-            case "http":
-                reply = await self._reply(scope, receive)
-                await web.send_reply(send, reply, body=scope["method"] != "HEAD")
-            case "lifespan":
-                await web.lifespan(receive, send)
-            case "websocket":
-                await send({"type": "websocket.close"})
-            case other:
-                raise NotImplementedError(other)
+        await web.serve(scope, receive, send, lambda: self._reply(scope, receive))
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply:
         if web.raw_path(scope) != b"/add-checkpoint":
