@@ -372,7 +372,8 @@ def show(
     record = reading.record(session, which)
     if isinstance(record, reading.Known):
         known = record
-        emit(as_json, reading.listed(known), lambda: reading.show_unfinished(known))
+        value = {**reading.listed(known), "finished_tasks": list(known.finished)}
+        emit(as_json, value, lambda: reading.show_unfinished(known))
         return
     if not task:
         finished = record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,7 +33,7 @@ class Known:
     by: str
     """What the directory calls who started it."""
     finished: Sequence[str] = ()
-    """The tasks that it recorded as done, of a run that has not ended."""
+    """Of a run that has not ended and is shown: the tasks that it recorded as done."""
 
     @property
     def started(self) -> str:
@@ -75,23 +75,17 @@ def _known(session: Session, view: View, told: Mapping[str, Any]) -> Known:
     root = session.workspace.layout.root
     if state == "running" and not Running(root).is_alive(told["run"]):
         state = "interrupted"  # Killed, and not recovered yet.
-    ended = "finished" in told
-    tasks = [] if ended else runs.finished_tasks(view, session.project, told["run"])
-    return Known(told["run"], state, told, session.name(told["actor"]), tasks)
+    return Known(told["run"], state, told, session.name(told["actor"]))
 
 
 def listed(found: Known) -> dict[str, Any]:
     """A run for machines."""
-    return {
-        **found.told,
-        "state": found.state,
-        "by": found.by,
-        **({} if "finished" in found.told else {"finished_tasks": list(found.finished)}),
-    }
+    return {**found.told, "state": found.state, "by": found.by}
 
 
 def record(session: Session, run: str) -> RunRecord | Known:
     """The record of a run; what is known of it where there is none, because it has not ended."""
+    from assay.actions import runs
     from assay.actions.runs import ReadRun
 
     try:
@@ -99,7 +93,9 @@ def record(session: Session, run: str) -> RunRecord | Known:
     except NotFound as error:
         if error.code != "not_found.run.record":
             raise
-    return known(session, run)
+    view = session.view(f"run {run}")
+    found = _known(session, view, runs.find_run(view, session.project, run))
+    return replace(found, finished=runs.finished_tasks(view, session.project, found.run))
 
 
 def finished(session: Session, run: str) -> RunRecord:

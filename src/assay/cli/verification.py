@@ -86,47 +86,50 @@ def verify(
     demand = Demand.of(vkey, witness or (), quorum)
     pinned = check_digest(trust_root) if trust_root else None
     if what.is_dir() and (proof := _proof_of_report(what)) is not None:
-        _bundle(proof, pinned, demand, as_json)
+        _file(*proof, pinned, demand, as_json)
     elif what.is_dir():
         _ledger(what, trust_root, demand, as_json)
     elif what.exists() or what.is_symlink():
-        _bundle(what, pinned, demand, as_json)
+        _file(what, _read(what), pinned, demand, as_json)
     else:
         raise NotFound(f"{what} does not exist", remedy="check the path", code="file")
 
 
-def _proof_of_report(folder: Path) -> Path | None:
-    """The log proof of a report of `assay ci`, which is about the run's own statement in there."""
+def _read(path: Path) -> bytes:
     from assay import files
-    from assay.ci.folder import ENVELOPE, PROOF, RUN, STATEMENTS
-    from assay.evidence import tlog_proof
-
-    if not (folder / PROOF).is_file():
-        return None
-    with files.open_input(folder / PROOF, what="proof") as stream:
-        proof = tlog_proof.decode(stream.read(tlog_proof.LIMIT + 1))
-    beside = folder / STATEMENTS / f"{RUN}{ENVELOPE}"
-    with files.open_input(beside, what="statement") as stream:
-        envelope = stream.read(tlog_proof.LIMIT + 1)
-    if not tlog_proof.opens(proof.extra, envelope):
-        raise Verification(
-            f"{beside} is not the statement that {folder / PROOF} proves to be on the ledger",
-            remedy="fetch the report again from whoever made it",
-            code="verify.report",
-        )
-    return folder / PROOF
-
-
-def _bundle(path: Path, pinned: Any, demand: Demand, as_json: bool) -> None:
-    from assay import files
-    from assay.cli import ledger_verification
     from assay.govern import bundle
-    from assay.govern.verify import verify as check
 
     with files.open_input(path, what="file to verify") as stream:
         data = stream.read(bundle.LIMIT + 1)
     if len(data) > bundle.LIMIT:
         raise Usage(f"{path} is larger than any bundle", code="verify.size")
+    return data
+
+
+def _proof_of_report(folder: Path) -> tuple[Path, bytes] | None:
+    """The log proof of a report of `assay ci`, which is about the run's own statement in there."""
+    from assay.ci.folder import ENVELOPE, PROOF, RUN, STATEMENTS
+    from assay.evidence import tlog_proof
+
+    path = folder / PROOF
+    if not path.is_file():
+        return None
+    data = _read(path)
+    beside = folder / STATEMENTS / f"{RUN}{ENVELOPE}"
+    if not tlog_proof.opens(tlog_proof.decode(data).extra, _read(beside)):
+        raise Verification(
+            f"{beside} is not the statement that {path} proves to be on the ledger",
+            remedy="fetch the report again from whoever made it",
+            code="verify.report",
+        )
+    return path, data
+
+
+def _file(path: Path, data: bytes, pinned: Any, demand: Demand, as_json: bool) -> None:
+    from assay.cli import ledger_verification
+    from assay.govern import bundle
+    from assay.govern.verify import verify as check
+
     if ledger_verification.check(path, data, demand, as_json):
         return
     if bundle.FORMAT.encode() not in data:
