@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from assay.assess.declarations import DECLARATIONS
+from assay.monitor.declarations import DECLARATIONS as MONITOR
 from assay.policy import vocabulary as cedar
 from assay.policy.bundle import Bundle, build, write_defaults
 from assay.policy.engine import Engine, Request
@@ -48,7 +49,7 @@ OTHERS = [
 
 @pytest.fixture(scope="session")
 def declarations() -> list[dict[str, Any]]:
-    return [*DECLARATIONS, *SUPPLY, *OTHERS]
+    return [*DECLARATIONS, *SUPPLY, *MONITOR, *OTHERS]
 
 
 @pytest.fixture
@@ -94,6 +95,8 @@ FACTS: dict[str, Any] = {
     "licences.unknown_count": 0,
     "intake.pinned": True,
     "intake.signer": "trusted",
+    "baseline.rows": 1000,
+    "challenge.won": True,
 }
 USE = {"purpose": "scoring", "ticket": "T-1"}
 PLAIN_CONTEXT: dict[str, dict[str, Any]] = {
@@ -111,11 +114,15 @@ PLAIN_CONTEXT: dict[str, dict[str, Any]] = {
     "deploy": {"isolation": "full"},
     "destroyRing": {"ticket": "T-1"},
     "releaseIntake": {"purpose": "scoring"},
+    "readPredictions": {"purpose": "scoring", "purposes": ["scoring"], "personal": True},
+    "retrain": {"by_person": False, "plan_approvals": 2, "within": True},
+    "approveChange": {"own": False},
     **{
         name: {"reason": "found wanting"}
         for name in ("revoke", "hold", "supersede", "kill", "revokeKey", "rotateKey", "holdDataset")
     },
     "manageKeys": {"reason": "rotation"},
+    "manageAlerts": {"reason": "a holiday"},
 }
 
 

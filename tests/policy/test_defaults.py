@@ -21,25 +21,29 @@ ALLOWED = {
     "data_scientist": {
         *("registerDataset", "registerModel", "readEvidence", "readData", "assess"),
         *("exportEvidence", "query", "runPipeline", "examineData", "train"),
+        *("proposeChange", "readPredictions", "giveFeedback", "retrain"),
     },
     "ml_engineer": {
         *("registerDataset", "registerModel", "readEvidence", "readData", "assess"),
         *("exportEvidence", "query", "promote", "deploy", "hold"),
-        *("runPipeline", "examineData", "train", "releaseIntake"),
+        *("runPipeline", "examineData", "train", "releaseIntake", "proposeChange", "observe"),
+        *("readPredictions", "giveFeedback", "manageAlerts", "retrain"),
     },
     "pipeline": {
         *("runPipeline", "readData", "examineData", "train", "registerDataset"),
         *("registerModel", "assess", "readEvidence"),
+        *("observe", "readPredictions", "giveFeedback", "retrain"),
     },
     "approver": {
         *("approve", "supersede", "revoke", "hold", "holdDataset", "readEvidence"),
-        "exportEvidence",
+        *("exportEvidence", "approveChange", "manageAlerts"),
     },
     "operator": {
         *("deploy", "hold", "revoke", "kill", "createToken", "revokeToken", "readEvidence"),
+        *("observe", "manageAlerts"),
     },
     "auditor": {"readEvidence", "exportEvidence"},
-    "service": {"query"},
+    "service": {"query", "giveFeedback"},
     "admin": {
         *("enrolActor", "manageRole", "disableActor", "eraseActor", "createProject"),
         *(
@@ -128,9 +132,10 @@ def test_a_disabled_actor_does_nothing_whatever_the_role(
 def test_a_missing_role_names_the_roles_that_would_do(engine: Engine, ask: Ask) -> None:
     (reason,) = engine.decide(ask("promote", roles=roles("auditor"))).reasons
     assert "project fraud" in reason.advice
-    assert "data_scientist (to development only), ml_engineer, pipeline (to development only)" in (
-        reason.advice
-    )
+    assert (
+        "data_scientist (to development only), ml_engineer, pipeline (to development, and "
+        "further only what was retrained under a plan of changes)"
+    ) in reason.advice
     (reason,) = engine.decide(ask("enrolActor", roles=roles("auditor"))).reasons
     assert "_workspace/admin" in reason.advice
 

@@ -20,7 +20,7 @@ from assay.types import PROJECT_ROLES
 GOLDEN = Path(__file__).parents[1] / "golden" / "policy-bundle-v1.json"
 NEW = {
     *("provenance_levels", "step_ports", "step_variables", "step_processes", "executors"),
-    *("supply_chain", "max_advisory_age_days", "intake_signed"),
+    *("supply_chain", "monitored", "max_advisory_age_days", "intake_signed"),
     *("licences_allowed", "licences_denied", "licences_review", "licences_declared"),
 }
 
@@ -57,7 +57,7 @@ def test_an_older_bundle_decides_as_it_did(older: Bundle, ask: Ask) -> None:
         role = "operator" if action == "createToken" else "ml_engineer"
         request = ask(action, roles=(f"fraud/{role}",))
         if action == "promote":
-            for unknown in ("data", "bom", "vulnerabilities", "licences", "intake"):
+            for unknown in ("data", "bom", "vulnerabilities", "licences", "intake", "baseline", "challenge"):
                 del request.context["facts"][unknown]  # Nobody declared it then.
         assert engine.decide(under(older, request)).allowed, action
     assert not engine.decide(under(older, ask("readData", roles=("fraud/approver",)))).allowed

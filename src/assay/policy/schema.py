@@ -160,11 +160,14 @@ _WORKSPACE = (
 )
 _PROJECT = (
     *("registerDataset", "registerModel", "releaseIntake", "runPipeline", "createToken"),
-    *("revokeToken", "readEvidence"),
+    *("revokeToken", "readEvidence", "proposeChange", "approveChange"),
 )
 _MODEL_VERSION = (
     *("assess", "exportEvidence", "approve", "promote", "deploy"),
     *("revoke", "hold", "supersede"),
+)
+_ENDPOINT = (
+    *("query", "kill", "observe", "readPredictions", "giveFeedback", "manageAlerts", "retrain"),
 )
 
 ACTIONS: dict[str, str] = {
@@ -172,7 +175,7 @@ ACTIONS: dict[str, str] = {
     **dict.fromkeys(_PROJECT, "Project"),
     **dict.fromkeys(("readData", "examineData", "train", "holdDataset"), "Dataset"),
     **dict.fromkeys(_MODEL_VERSION, "ModelVersion"),
-    **dict.fromkeys(("query", "kill"), "Endpoint"),
+    **dict.fromkeys(_ENDPOINT, "Endpoint"),
     **dict.fromkeys(("manageKeys", "destroyRing"), "KeyRing"),
 }
 """Every action and the type of what it acts on.  A test holds this to the base schema."""
@@ -185,6 +188,6 @@ WITH_APPROVALS = frozenset({"approve", "promote", "deploy"})
 
 WITH_REASON = frozenset(
     {"revoke", "hold", "supersede", "kill", "revokeKey", "rotateKey", "holdDataset", "manageKeys"}
-    | {"destroyRing"}
+    | {"destroyRing", "manageAlerts"}
 )
 """The actions whose context carries the reason that was given."""

@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "provenance_levels": ["declared", "observed", "verified"],
     "high_risk": False,
     "supply_chain": False,
+    "monitored": False,
     "max_advisory_age_days": 30,
     "intake_signed": False,
     "licences_allowed": [],

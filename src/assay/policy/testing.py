@@ -255,6 +255,9 @@ _CONTEXT: dict[str, dict[str, Any]] = {
     "deploy": {"isolation": "full"},
     "destroyRing": {"ticket": "T-1"},
     "releaseIntake": {"purpose": "testing"},
+    "readPredictions": {"purpose": "testing", "purposes": ["testing"], "personal": True},
+    "retrain": {"by_person": False, "plan_approvals": 9, "within": True},
+    "approveChange": {"own": False},
 }
 
 _Make = Callable[[dict[str, Any]], dict[str, Any]]
