@@ -173,7 +173,7 @@ def test_a_source_archive_is_read_and_its_links_are_not_followed(
 def test_an_unknown_sample_names_those_there_are() -> None:
     with pytest.raises(NotFound) as caught:
         find("titanic")
-    assert "ACTG175, credit-default" in caught.value.remedy
+    assert "ACTG175, census-employment-2015" in caught.value.remedy
 
 
 @pytest.mark.slow
@@ -184,7 +184,28 @@ def test_the_samples_are_what_they_are_said_to_be(name: str, tmp_path: Path) -> 
         path = fetch(sample, tmp_path)
     except Unavailable as error:
         pytest.skip(error.message)
-    table = read_table(path, target=sample.target)
+    table = read_table(path, target=sample.target or None)
     assert table.frame.shape == (sample.rows, sample.columns)
-    assert {*sample.sensitive, *sample.drop, sample.target} <= set(table.frame.columns)
-    assert sample.positive in table.frame[sample.target]
+    assert {*sample.sensitive, *sample.drop} <= set(table.frame.columns)
+    if sample.target:
+        assert sample.positive in table.frame[sample.target]
+
+
+def test_what_lies_in_the_same_archive_is_not_downloaded_again(
+    pip: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = wheel({"thing/data.csv": CONTENT, "thing/labels.pq": b"1\n"})
+    sample = sample_of(archive)
+    other = dataclasses.replace(
+        sample,
+        name="labels",
+        member="thing/labels.pq",
+        bytes=2,
+        digest=canonical.digest(b"1\n"),
+    )
+    monkeypatch.setattr(samples, "SAMPLES", {"thing": sample, "labels": other})
+    give(pip, sample, archive)
+    fetch(sample, tmp_path)
+    assert fetch(other, tmp_path).read_bytes() == b"1\n"
+    assert other.file_name == "labels.parquet"
+    assert pip["calls"] == 1

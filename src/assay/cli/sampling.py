@@ -20,7 +20,13 @@ def add_to(_: typer.Typer) -> None:
 
 
 def sample(
-    name: Annotated[str, typer.Argument(help="credit-default or ACTG175.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="credit-default, ACTG175, census-employment-2015, census-employment-2016-2018 or "
+            "census-employment-2016-2018-labels."
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; default: NAME.csv.")
     ] = None,
@@ -55,6 +61,8 @@ def sample(
     def human() -> None:
         say(f"wrote {escape(str(path))}: {found.rows:,} rows × {found.columns} columns")
         say(f"  {escape(found.source)}")
-        say(f"  licence: {escape(found.licence)}; to predict: {escape(found.target)}")
+        say(f"  licence: {escape(found.licence)}")
+        if found.target:
+            say(f"  to predict: {escape(found.target)}")
 
     emit(as_json, told, human)
