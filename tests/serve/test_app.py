@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -98,9 +99,11 @@ def test_a_prediction_names_model_version_and_digest(
     told["id"] = "request 7"
     answer = ask(app, "POST", path, json.dumps(told).encode())
     assert answer.status == 200
-    assert {key: answer.json[key] for key in SAID_OF_ALL} == SAID_OF_ALL
-    assert answer.json["id"] == "request 7"
-    label, probabilities = answer.json["outputs"]
+    heard = answer.json
+    assert uuid.UUID(heard["parameters"].pop("prediction_id")).version == 7
+    assert {key: heard[key] for key in SAID_OF_ALL} == SAID_OF_ALL
+    assert heard["id"] == "request 7"
+    label, probabilities = heard["outputs"]
     assert label == {"name": "label", "shape": [2], "datatype": "INT64", "data": [1, 0]}
     assert probabilities["shape"] == [2, 2]
     assert answer.headers["cache-control"] == "no-store"
@@ -290,8 +293,9 @@ def test_a_revocation_while_the_body_dawdles_is_noticed(
         "/v2/models/credit%00",
         "/v2/models/credit/infer/..",
         "/v2/models//credit",
+        "/v2/models/credit/feedback",
         "/v2/repository/index",
-        "/metrics",
+        "/metrics/",
         "http://localhost/v2",
         "*",
         b"/v2/\xff",
@@ -319,6 +323,7 @@ def test_paths_that_are_not_offered_do_not_exist(
         ("/v2/health/live", "GET"),
         ("/v2/health/ready", "GET"),
         ("/v2/models/credit", "GET"),
+        ("/metrics", "GET"),
     ],
 )
 def test_other_methods_are_refused_and_the_right_one_named(

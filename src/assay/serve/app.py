@@ -1,31 +1,35 @@
 """The ASGI application of one endpoint.
 
-Raw ASGI on the prediction path: ask who may, read, parse, infer, answer.  Every request but the
-liveness probe needs a bearer token, and what the token may do is asked for every request, so a
+Raw ASGI on the prediction path: ask who may, read, parse, infer, record, answer.  Every request but
+the liveness probe needs a bearer token, and what the token may do is asked for every request, so a
 revocation ends the endpoint at the next one.  A caller without a good token learns that this
 process lives, and nothing else: not even which paths exist.
+
+Another version can take over while requests come in (`Application.swap`): each request is permitted
+for the version that answers it, begins and ends at one of the two, and none fails.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
 
 import assay
-from assay.errors import AssayError, Denied, NotFound, Unavailable, Usage
-from assay.serve import protocol
-from assay.serve.protocol import Input, Output
+from assay.errors import Denied, NotFound, Unavailable, Usage
+from assay.serve import metrics, protocol
+from assay.serve.endpoint import NOT_LOGGED, SUPERSEDED, Answered, Endpoint, Serving
 from assay.serve.replies import Headers, Reply, refusal, unauthenticated
-from assay.types import check_digest, check_name
+from assay.serve.requests import Receive, bearer, check_host, check_method, leaves_little, read_body
+
+__all__ = ["Answered", "Application", "Endpoint"]
 
 Scope: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -36,35 +40,41 @@ MOST_WAITING = 32
 """Permitted requests at once, from their first byte to their answer: bounds what they hold."""
 PERMIT_SECONDS = 1.0
 """How old a permit may be when the model is asked; after a slow body it is asked for again."""
-_TOKEN = re.compile(rb"[A-Za-z0-9._~+/=-]{1,1024}")
-_MEDIA = re.compile(rb"application/json(?:\s*;\s*charset=\"?utf-8\"?)?", re.IGNORECASE)
+CHANGE_SECONDS = 10.0
+"""How long a request waits for a version that is about to take over."""
+_LOOK_SECONDS = 0.005
+DRAIN_SECONDS = 60.0
+"""How long `Application.swap` waits for what had begun."""
 _LIVE = b"/v2/health/live"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """What the application serves, and what it may call."""
+@dataclass(slots=True)
+class _Asked:
+    """One request on its way: whose it is, and where it is answered."""
 
-    model: str
-    version: str
-    inputs: list[Input]
-    outputs: list[Output]
-    permit: Callable[[str], str]
-    """Token → actor; raises `Denied`.  Asked for every request, on the thread of the event loop."""
-    infer: Callable[[bytes], bytes]
-    """A msgpack-encoded mapping of columns → msgpack-encoded list of output tensors."""
-    facts: dict[str, Any]
-    """Said of the model in its metadata: `digest` (of what is served), isolation, approval."""
-    ready: Callable[[], bool] = lambda: True
-    """Whether `infer` could answer now."""
+    serving: Serving
+    path: bytes
+    token: str = ""
+    actor: str = ""
+    permitted: float = 0.0
+    counted: str = "none"
+
+
+class _Refused(Exception):
+    """What a caller who is not permitted is told."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
 
 
 class Application:
     """``GET /v2/health/{live,ready}``, ``GET /v2``, ``GET /v2/models/NAME[/versions/V][/ready]``,
-    ``POST /v2/models/NAME[/versions/V]/infer``.
+    ``POST /v2/models/NAME[/versions/V]/infer``, ``GET /metrics``, and
+    ``POST /v2/models/NAME/feedback`` where the endpoint takes any.
 
     `hosts` are the only values of the Host header to answer to, where given (without a port).
-    Raises `Usage` for a name, version or digest that is none.
+    Raises `Usage` for a name, version, digest or extra input that is none.
     """
 
     def __init__(
@@ -76,24 +86,58 @@ class Application:
         most_waiting: int = MOST_WAITING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        check_name(endpoint.model, what="model name")
-        check_name(endpoint.version, what="version")
-        digest = check_digest(str(endpoint.facts.get("digest", "")))
-        self._endpoint = endpoint
+        self._serving = Serving(endpoint)
         self._hosts = None if hosts is None else {host.lower().encode() for host in hosts}
         self._body_seconds = body_seconds
         self._most_waiting = most_waiting
         self._clock = clock
         self._waiting = 0
-        # One confined worker, one request at a time inside it: frames must not interleave.
-        self._turn = asyncio.Lock()
-        self._parameters: protocol.Parameters = {"digest": digest}
-        self._said_of_all = {
-            "model_name": endpoint.model,
-            "model_version": endpoint.version,
-            "parameters": self._parameters,
-        }
-        self._routes = self._all_routes()
+        self._changing = 0
+        self._feeding = asyncio.Lock()
+        self._metrics = metrics.Metrics()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What answers now."""
+        return self._serving.endpoint
+
+    # Another version.
+
+    @contextlib.contextmanager
+    def changing(self) -> Generator[None]:
+        """While it lasts, a request whose permit says that another version is to answer waits for
+        `swap`, `CHANGE_SECONDS` at most, instead of being refused.  To be held around whatever
+        makes the permit say so.  From one thread at a time."""
+        self._changing += 1
+        try:
+            yield
+        finally:
+            self._changing -= 1
+
+    def swap(self, endpoint: Endpoint, *, seconds: float = DRAIN_SECONDS) -> bool:
+        """Let `endpoint` answer every request that comes from now on, and wait for those that had
+        begun at the one before; False when they take longer than `seconds`.
+
+        From any thread but the event loop's, one at a time.  Raises `Usage` for another model's
+        endpoint, and what `Application` does.
+        """
+        before = self._serving
+        if endpoint.model != before.endpoint.model:
+            raise Usage(
+                f"{before.endpoint.model} is answered here, and {endpoint.model} cannot take over",
+                code="serve.model",
+            )
+        self._serving = Serving(endpoint, restarts=before.restarts)
+        self._metrics.swaps += 1
+        before.retire()
+        return before.emptied(seconds)
+
+    def _enter(self) -> Serving:
+        while not (serving := self._serving).enter():
+            pass  # Replaced since the look: the next one finds what replaced it.
+        return serving
+
+    # ASGI.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -114,221 +158,201 @@ class Application:
             case other:
                 raise NotImplementedError(other)
 
-    # The requests, by exact path: what is not listed does not exist, however it is spelled.
-
-    def _all_routes(self) -> dict[bytes, tuple[str, Callable[[], Reply] | None]]:
-        e = self._endpoint
-        named = f"/v2/models/{e.model}"
-        routes: dict[str, tuple[str, Callable[[], Reply] | None]] = {
-            "/v2": ("GET", self._server),
-            "/v2/": ("GET", self._server),
-            "/v2/health/ready": ("GET", self._ready),
-        }
-        for base in (named, f"{named}/versions/{e.version}"):
-            routes[base] = ("GET", self._metadata)
-            routes[f"{base}/ready"] = ("GET", self._model_ready)
-            routes[f"{base}/infer"] = ("POST", None)
-        return {path.encode(): route for path, route in routes.items()}
-
     async def _reply(self, scope: Scope, receive: Receive) -> Reply:
         headers: Headers = scope["headers"]
         # Undecoded: an encoded slash or dot is no part of any path here.
         path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
-        method: str = scope["method"]
-        said_of_all: dict[str, Any] = {}
+        asked = _Asked(self._enter(), path)
         try:
-            self._check_host(headers)
-            if path == _LIVE:
-                _check_method(method, "GET")
-                return Reply(200, b'{"live":true}')
-            token = _token(headers)
-            if token is None:
-                return _closing(unauthenticated(given=False), headers)
-            if (refused := self._refused(token)) is not None:
-                return _closing(refused, headers)
-            said_of_all = self._said_of_all
-            route = self._routes.get(path)
-            if route is None:
-                raise NotFound("nothing is served under this path", code="path")
-            _check_method(method, route[0])
-            if route[1] is not None:
-                return route[1]()
-            return await self._infer(token, headers, receive)
+            reply = await self._routed(asked, scope["method"], headers, receive)
+        except _Refused as refused:
+            reply = refused.reply
         except Exception as error:
-            return _closing(refusal(error, said_of_all), headers)
+            reply = refusal(error, asked.serving.said_of_all if asked.actor else {})
+        finally:
+            asked.serving.leave()
+        self._metrics.requests[asked.counted, reply.status] += 1
+        return _closing(reply, headers) if reply.status >= 400 else reply
 
-    def _server(self) -> Reply:
-        told = {"name": "assay", "version": assay.__version__, "extensions": list[str]()}
-        return Reply(200, msgspec.json.encode({**told, **self._said_of_all}))
+    async def _routed(
+        self, asked: _Asked, method: str, headers: Headers, receive: Receive
+    ) -> Reply:
+        if self._hosts is not None:
+            check_host(headers, self._hosts)
+        if asked.path == _LIVE:
+            asked.counted = "live"
+            check_method(method, "GET")
+            return Reply(200, b'{"live":true}')
+        token = bearer(headers)
+        if token is None:
+            raise _Refused(unauthenticated(given=False))
+        asked.token = token
+        await self._permit(asked)
+        route = self._found(asked)
+        check_method(method, "POST" if route in ("infer", "feedback") else "GET")
+        match route:
+            case "infer":
+                return await self._infer(asked, headers, receive)
+            case "feedback":
+                return await self._feedback(asked, headers, receive)
+            case "metrics":
+                return self._measured(asked.serving)
+            case _:
+                return _told(route, asked.serving)
 
-    def _ready(self) -> Reply:
-        ready = self._endpoint.ready()
-        told = {"live": True, "ready": ready, **self._said_of_all}
-        return Reply(200 if ready else 503, msgspec.json.encode(told))
+    def _found(self, asked: _Asked) -> str:
+        """What is served under the path, by the version that the request is permitted for."""
+        route = asked.serving.routes.get(asked.path)
+        if route is None:
+            raise NotFound("nothing is served under this path", code="path")
+        asked.counted = route
+        return route
 
-    def _model_ready(self) -> Reply:
-        ready = self._endpoint.ready()
-        told = {"name": self._endpoint.model, "ready": ready, **self._said_of_all}
-        return Reply(200 if ready else 503, msgspec.json.encode(told))
+    # Who may.
 
-    def _metadata(self) -> Reply:
-        e = self._endpoint
-        inputs = [
-            {"name": i.name, "datatype": i.datatype, "shape": [protocol.OPEN, i.width or 1]}
-            for i in e.inputs
-        ]
-        told: dict[str, Any] = {
-            "name": e.model,
-            "versions": [e.version],
-            "platform": PLATFORM,
-            "inputs": inputs,
-            "outputs": e.outputs,
-            **self._said_of_all,
-            "parameters": e.facts,
-        }
-        return Reply(200, msgspec.json.encode(told))
+    async def _permit(self, asked: _Asked) -> None:
+        """Take down who asks; whatever but a permit happens is a refusal.
 
-    async def _infer(self, token: str, headers: Headers, receive: Receive) -> Reply:
-        asked = self._clock()
+        When another version is to answer, the request moves to it.
+        """
+        while True:
+            e = asked.serving.endpoint
+            feeding = asked.serving.routes.get(asked.path) == "feedback"
+            permit = e.feedback_permit if feeding and e.feedback_permit else e.permit
+            try:
+                asked.actor = permit(asked.token)
+                asked.permitted = self._clock()
+                return
+            except NotFound as error:
+                if error.code != SUPERSEDED or not await self._replaced(asked.serving):
+                    raise _no_decision(error) from error
+            except Exception as error:
+                raise _no_decision(error) from error
+            # The new one has to be entered first, and could itself be replaced: nothing is lost.
+            before, asked.serving = asked.serving, self._enter()
+            before.leave()
+
+    async def _replaced(self, serving: Serving) -> bool:
+        """Wait for what takes over from `serving`; False when nothing does."""
+        for _ in range(int(CHANGE_SECONDS / _LOOK_SECONDS)):
+            # In this order: a change that is over has made its swap.
+            changing = self._changing
+            if self._serving is not serving:
+                return True
+            if not changing:
+                return False
+            await asyncio.sleep(_LOOK_SECONDS)
+        return False
+
+    # What needs a body.
+
+    @contextlib.contextmanager
+    def _place(self) -> Generator[None]:
         if self._waiting >= self._most_waiting:
             raise Unavailable("too many requests wait already", code="serve.busy")
         self._waiting += 1
         try:
-            body = await _body(headers, receive, self._body_seconds)
-            async with self._turn:
-                if self._clock() - asked > PERMIT_SECONDS and (again := self._refused(token)):
-                    return again
-                loop = asyncio.get_running_loop()
-                return Reply(200, await loop.run_in_executor(None, self._predict, body))
+            yield
         finally:
             self._waiting -= 1
 
-    def _predict(self, body: bytes) -> bytes:
-        """Off the event loop, which stays free for everybody else."""
-        e = self._endpoint
-        request = protocol.parse(body)
-        columns = protocol.columns(request, e.inputs)
-        wanted = protocol.chosen(request, e.outputs)
-        rows = len(next(iter(columns.values())))
-        answer = e.infer(msgspec.msgpack.encode(columns))
-        outputs = protocol.decode_answer(answer, e.outputs, rows)
-        return msgspec.json.encode(
-            protocol.InferResponse(
-                e.model,
-                e.version,
-                [output for output in outputs if output.name in wanted],
-                request.id,
-                self._parameters,
-            )
+    async def _infer(self, asked: _Asked, headers: Headers, receive: Receive) -> Reply:
+        begun = asked.permitted
+        with self._place():
+            body = await read_body(headers, receive, self._body_seconds)
+            while True:
+                serving = asked.serving
+                async with serving.turn:
+                    if self._clock() - asked.permitted > PERMIT_SECONDS:
+                        await self._permit(asked)
+                        self._found(asked)
+                    if asked.serving is not serving:
+                        continue  # Another's turn, not this one's.
+                    try:
+                        reply, rows = await asyncio.get_running_loop().run_in_executor(
+                            None, serving.predict, asked.actor, body
+                        )
+                    except Unavailable as error:
+                        self._metrics.log_failures += error.code == NOT_LOGGED
+                        raise
+                self._metrics.answered(rows, self._clock() - begun)
+                return Reply(200, reply)
+
+    async def _feedback(self, asked: _Asked, headers: Headers, receive: Receive) -> Reply:
+        take = asked.serving.endpoint.feedback
+        if take is None:
+            raise NotFound("nothing is served under this path", code="path")
+        with self._place():
+            body = await read_body(headers, receive, self._body_seconds)
+            async with self._feeding:
+                loop = asyncio.get_running_loop()
+                try:
+                    told = await loop.run_in_executor(None, take, asked.token, body)
+                except Denied as error:
+                    raise _no_decision(error) from error
+        return Reply(200, msgspec.json.encode({**told, **asked.serving.said_of_all}))
+
+    def _measured(self, serving: Serving) -> Reply:
+        e = serving.endpoint
+        text = self._metrics.text(
+            e.model, e.version, e.facts, restarts=serving.restarts, ready=e.ready()
         )
-
-    def _refused(self, token: str) -> Reply | None:
-        """None when the token's actor may ask; whatever else happens is a refusal."""
-        try:
-            self._endpoint.permit(token)
-        except Denied as error:
-            # A caller without a valid token is unauthenticated, not merely forbidden.
-            if error.code.startswith("denied.token"):
-                return unauthenticated(given=True)
-            return refusal(error, {})
-        except Exception as error:
-            code = error.code.removeprefix("unavailable.") if isinstance(error, Unavailable) else ""
-            return refusal(Unavailable("no decision", code=code or "serve.permit"), {})
-        return None
-
-    def _check_host(self, headers: Headers) -> None:
-        if self._hosts is None:
-            return
-        named = [value for name, value in headers if name == b"host"]
-        # The port, if any, follows the last colon; a colon before a bracket is IPv6's.
-        if len(named) != 1 or re.sub(rb":\d*\Z", b"", named[0].lower()) not in self._hosts:
-            raise Usage("nothing is served under this host's name", code="host")
+        return Reply(200, text, media=metrics.CONTENT_TYPE)
 
 
-def _check_method(method: str, allowed: str) -> None:
-    if method != allowed:
-        raise NotFound(f"only {allowed} is offered here", code="method", details={"allow": allowed})
+def _told(route: str, serving: Serving) -> Reply:
+    """What is only looked up."""
+    e = serving.endpoint
+    status = 200
+    told: dict[str, Any]
+    match route:
+        case "server":
+            told = {"name": "assay", "version": assay.__version__, "extensions": list[str]()}
+        case "metadata":
+            told = _metadata(e)
+        case "ready" | "model_ready":
+            ready = e.ready()
+            status = 200 if ready else 503
+            told = {"live": True} if route == "ready" else {"name": e.model}
+            told["ready"] = ready
+        case _:
+            raise NotImplementedError(route)
+    return Reply(status, msgspec.json.encode({**serving.said_of_all, **told}))
 
 
-def _token(headers: Headers) -> str | None:
-    """The bearer token; None when there is none, or more than one thing that might be it."""
-    given = [value for name, value in headers if name == b"authorization"]
-    if len(given) != 1 or given[0][:7].lower() != b"bearer ":
-        return None
-    token = given[0][7:].strip(b" ")
-    return token.decode("ascii") if _TOKEN.fullmatch(token) else None
+def _metadata(e: Endpoint) -> dict[str, Any]:
+    inputs: list[dict[str, Any]] = [
+        {"name": i.name, "datatype": i.datatype, "shape": [protocol.OPEN, i.width or 1]}
+        for i in (*e.inputs, *e.extras)
+    ]
+    for given in inputs[len(e.inputs) :]:
+        given["optional"] = True
+    return {
+        "name": e.model,
+        "versions": [e.version],
+        "platform": PLATFORM,
+        "inputs": inputs,
+        "outputs": e.outputs,
+        "parameters": e.facts,
+    }
+
+
+def _no_decision(error: Exception) -> _Refused:
+    """The refusal of a caller: by the policy, or because nobody could ask it."""
+    if isinstance(error, Denied):
+        # A caller without a valid token is unauthenticated, not merely forbidden.
+        if error.code.startswith("denied.token"):
+            return _Refused(unauthenticated(given=True))
+        return _Refused(refusal(error, {}))
+    code = error.code.removeprefix("unavailable.") if isinstance(error, Unavailable) else ""
+    return _Refused(refusal(Unavailable("no decision", code=code or "serve.permit"), {}))
 
 
 def _closing(reply: Reply, headers: Headers) -> Reply:
     """`reply`, and the end of the connection unless what is unread of the body is small."""
-    fields = dict(headers)
-    length = fields.get(b"content-length", b"0")
-    small = length.isdigit() and len(length) <= 5
-    if small and b"transfer-encoding" not in fields and reply.status != 408:
+    if leaves_little(headers) and reply.status != 408:
         return reply
     return Reply(reply.status, reply.body, [*reply.headers, (b"connection", b"close")])
-
-
-async def _body(headers: Headers, receive: Receive, seconds: float) -> bytes:
-    """The whole body: bounded in size and time, and as long as it was said to be."""
-    declared = _declared(headers)
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Usage("the client went away", code="request.disconnect")
-                piece: bytes = message.get("body", b"")
-                size += len(piece)
-                if size > protocol.MAX_BODY:
-                    raise _too_large()
-                pieces.append(piece)
-                if not message.get("more_body"):
-                    break
-    except TimeoutError as error:
-        raise Usage(
-            f"the body did not arrive within {seconds:g} seconds",
-            remedy="send fewer rows at once",
-            code="request.slow",
-        ) from error
-    if declared is not None and size != declared:
-        raise Usage(
-            f"the body has {size} bytes, and {declared} were declared", code="request.length"
-        )
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _declared(headers: Headers) -> int | None:
-    """The declared length of a body of JSON; None for one sent in chunks."""
-    lengths: list[bytes] = []
-    for name, value in headers:
-        if name == b"content-length":
-            lengths.append(value)
-        elif name == b"content-encoding" or (
-            name == b"content-type" and _MEDIA.fullmatch(value.strip()) is None
-        ):
-            raise Usage(
-                "the body is not plain JSON",
-                remedy="send Content-Type: application/json, without a content coding",
-                code="request.media",
-            )
-    if not lengths:
-        return None
-    if len(set(lengths)) != 1 or not lengths[0].isdigit():
-        raise Usage("the length of the body is not a number", code="request.length")
-    if len(lengths[0]) > 12 or int(lengths[0]) > protocol.MAX_BODY:
-        raise _too_large()
-    return int(lengths[0])
-
-
-def _too_large() -> AssayError:
-    return Usage(
-        f"the body is larger than {protocol.MAX_BODY} bytes",
-        remedy="send fewer rows at once",
-        code="request.size",
-    )
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

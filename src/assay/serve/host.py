@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,8 +20,8 @@ from assay.errors import AssayError, Unavailable, Usage, Verification
 from assay.isolation.limits import GIB, PAYLOAD_LIMIT, Level, Limits
 from assay.isolation.worker import Worker
 from assay.serve import inference
-from assay.serve.app import Endpoint
-from assay.serve.protocol import DATATYPES, OPEN, Description
+from assay.serve.endpoint import Answered, Endpoint
+from assay.serve.protocol import DATATYPES, OPEN, Description, Input
 from assay.types import Digest, check_digest
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class Host:
         self._turn = threading.Lock()
         self._closed = False
         self._deaths = 0
+        self.restarts = 0
+        """How often a worker was started in the place of one that had died."""
         self._started = 0.0
         self._not_before = 0.0
         self._worker: Worker | None = None
@@ -122,6 +124,10 @@ class Host:
         *,
         permit: Callable[[str], str],
         facts: Mapping[str, Any] | None = None,
+        record: Callable[[Answered], None] | None = None,
+        extras: Sequence[Input] = (),
+        feedback: Callable[[str, bytes], dict[str, Any]] | None = None,
+        feedback_permit: Callable[[str], str] | None = None,
     ) -> Endpoint:
         """The `Endpoint` that answers from this host.
 
@@ -145,6 +151,11 @@ class Host:
             infer=self.infer,
             facts={**given, **held},
             ready=lambda: self.ready,
+            restarts=lambda: self.restarts,
+            record=record,
+            extras=extras,
+            feedback=feedback,
+            feedback_permit=feedback_permit,
         )
 
     def close(self) -> None:
@@ -201,6 +212,7 @@ class Host:
                 code="serve.start",
             ) from error
         self._worker = worker
+        self.restarts += 1
         if self._closed:  # While it started.
             worker.close()
             self._check_open()

@@ -11,6 +11,7 @@ is wider: ``null`` stands for a missing value, which JSON has no number for.
 from __future__ import annotations
 
 import math
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeAlias
 
 import msgspec
@@ -121,8 +122,11 @@ def parse(body: bytes) -> InferRequest:
     return request
 
 
-def columns(request: InferRequest, signature: list[Input]) -> dict[str, list[Any]]:
-    """The inputs as one list of values (or of rows) for each input of the model.
+def columns(
+    request: InferRequest, signature: list[Input], optional: AbstractSet[str] = frozenset()
+) -> dict[str, list[Any]]:
+    """The inputs as one list of values (or of rows) for each input of `signature`, of which those
+    that are `optional` may be left out.
 
     Raises `Usage` for a missing, extra, repeated, mistyped, ragged or oversized input.
     """
@@ -130,9 +134,9 @@ def columns(request: InferRequest, signature: list[Input]) -> dict[str, list[Any
     if len(given) != len(request.inputs):
         raise Usage("an input appears twice", code="request.inputs")
     names = {wanted.name for wanted in signature}
-    if given.keys() != names:
+    if not names - optional <= given.keys() <= names:
         raise Usage(
-            f"inputs missing: {_listed(names - given.keys())}; "
+            f"inputs missing: {_listed(names - optional - given.keys())}; "
             f"unknown: {_listed(given.keys() - names)}",
             remedy="GET the model's URL for its inputs",
             code="request.inputs",
@@ -142,7 +146,11 @@ def columns(request: InferRequest, signature: list[Input]) -> dict[str, list[Any
         raise Usage(
             f"every input needs the same number of rows, from 1 to {MAX_ROWS}", code="request.rows"
         )
-    return {wanted.name: _values(given[wanted.name], wanted, count) for wanted in signature}
+    return {
+        wanted.name: _values(given[wanted.name], wanted, count)
+        for wanted in signature
+        if wanted.name in given
+    }
 
 
 def chosen(request: InferRequest, offered: list[Output]) -> set[str]:

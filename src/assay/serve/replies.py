@@ -15,8 +15,8 @@ from assay.errors import AssayError, Denied, NotFound, Unavailable, Usage, Verif
 
 Headers = list[tuple[bytes, bytes]]
 
-_JSON: Headers = [
-    (b"content-type", b"application/json"),
+JSON = b"application/json"
+_USUAL: Headers = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 ]
@@ -35,14 +35,16 @@ _STATUSES = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A status, a JSON body and the headers beyond the usual ones."""
+    """A status, a body (JSON, unless said otherwise) and the headers beyond the usual ones."""
 
     status: int
     body: bytes
     headers: Headers = field(default_factory=Headers)
+    media: bytes = JSON
 
     def head(self) -> Headers:
-        return [*_JSON, (b"content-length", b"%d" % len(self.body)), *self.headers]
+        length = b"%d" % len(self.body)
+        return [(b"content-type", self.media), *_USUAL, (b"content-length", length), *self.headers]
 
 
 def unauthenticated(*, given: bool) -> Reply:
