@@ -1,0 +1,173 @@
+"""From histograms to two-cell tables: the questions that are asked of a feature.
+
+A feature's counts are a row of cells of which **the last is "missing"** (as `monitor.profiles`
+writes them).  Each question is a *cut*: has the share of these cells, among those, gone up?  Each
+is asked in both directions, as two cuts.
+
+===========  ===================================================================================
+kind         cuts
+===========  ===================================================================================
+`ordered`    "at most bin b" among present values, for each b; each bin against the other present
+             ones; missing among all rows
+`category`   each category against the other present ones; missing among all rows
+`rate`       two cells, [bad, good], no missing one: has the share of bad ones gone *up*?
+===========  ===================================================================================
+
+The weight of a feature is shared evenly among the families of cuts it has, and within a family
+evenly among the different cuts (with two bins, "at most the first" and "the first" are one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from assay import errors
+
+Kind: TypeAlias = Literal["ordered", "category", "rate"]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Integers: TypeAlias = npt.NDArray[np.int64]
+
+MOST_ROWS = 2**48
+"""Counts are held in doubles, exactly; more rows than this are refused."""
+
+
+class Cut(NamedTuple):
+    """Has the share of the cells `inside` gone up, among the cells of `among`?"""
+
+    feature: str
+    inside: tuple[int, ...]
+    among: tuple[int, ...]
+
+
+class Cuts(NamedTuple):
+    """The cuts of all features: each is a row of `inside` and `among`, over all cells together."""
+
+    cuts: list[Cut]
+    features: list[str]
+    feature: Integers
+    """For each cut, the place of its feature in `features`."""
+    inside: Floats
+    among: Floats
+    weights: Floats
+    """Of the cuts; they sum to one."""
+    cells: dict[str, slice]
+
+    def tables(self, cells: Floats) -> tuple[Floats, Floats]:
+        """For each cut: rows inside, and rows among which they are."""
+        return self.inside @ cells, self.among @ cells
+
+
+def cuts_of(
+    reference: Mapping[str, Integers],
+    kinds: Mapping[str, str],
+    weights: Mapping[str, float] | None = None,
+) -> Cuts:
+    """The cuts of these features; `weights` are in any unit, 1 where not given."""
+    found: list[Cut] = []
+    shares: list[float] = []
+    cells: dict[str, slice] = {}
+    start = 0
+    given = {name: _weight(name, weights or {}) for name in reference}
+    whole = sum(given.values())
+    if reference and whole <= 0:
+        raise errors.Usage(
+            "every feature has the weight 0, so nothing would be watched",
+            remedy="give the features that matter a positive weight",
+            code="monitor.weights",
+        )
+    for name, counts in reference.items():
+        cells[name] = slice(start, start + len(counts))
+        start += len(counts)
+        families = _families(name, kinds.get(name), len(counts))
+        for family in families:
+            for cut in family:
+                found.append(cut)
+                shares.append(given[name] / whole / len(families) / len(family))
+    features = list(reference)
+    inside, among = np.zeros((len(found), start)), np.zeros((len(found), start))
+    for row, cut in enumerate(found):
+        first = cells[cut.feature].start
+        inside[row, [first + cell for cell in cut.inside]] = 1
+        among[row, [first + cell for cell in cut.among]] = 1
+    places = {name: place for place, name in enumerate(features)}
+    owners = np.array([places[cut.feature] for cut in found], dtype=np.int64)
+    return Cuts(found, features, owners, inside, among, np.array(shares), cells)
+
+
+def as_counts(name: str, values: npt.ArrayLike, cells: int | None = None) -> Integers:
+    """Counts as whole numbers, or a refusal that says what is wrong with them."""
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "iufb":
+        raise _bad(name, "are not a row of numbers")
+    if cells is not None and len(array) != cells:
+        raise _bad(name, f"have {len(array)} cells where the reference has {cells}")
+    if len(array) and (not np.isfinite(array).all() or (array < 0).any()):
+        raise _bad(name, "are not all finite and at least 0")
+    whole = array.astype(np.int64)
+    if (whole != array).any() or int(whole.sum()) > MOST_ROWS:
+        raise _bad(name, "are not whole numbers of rows")
+    return whole
+
+
+def _families(name: str, kind: str | None, cells: int) -> list[list[Cut]]:
+    if kind == "rate":
+        if cells != 2:
+            raise _bad(name, f"have {cells} cells; a rate has two, [bad, good]")
+        return [[Cut(name, (0,), (0, 1))]]
+    if kind not in ("ordered", "category"):
+        raise errors.Usage(
+            f"the kind of {name!r} is {kind!r}; a detector knows ordered, category and rate",
+            remedy="give each watched feature one of these kinds",
+            code="monitor.kind",
+        )
+    if cells < 2:
+        raise _bad(name, "have fewer than two cells; the last one is always the missing values")
+    present, everything = tuple(range(cells - 1)), tuple(range(cells))
+    single = [(cell,) for cell in present] if len(present) > 1 else []
+    heads = [present[: cell + 1] for cell in present[:-1]] if kind == "ordered" else []
+    asked: set[tuple[int, ...]] = set()
+    families = [
+        _both_ways(name, heads, present, asked),
+        _both_ways(name, single, present, asked),
+        _both_ways(name, [(cells - 1,)], everything, set()),
+    ]
+    return [family for family in families if family]
+
+
+def _both_ways(
+    name: str,
+    wanted: list[tuple[int, ...]],
+    among: tuple[int, ...],
+    asked: set[tuple[int, ...]],
+) -> list[Cut]:
+    family: list[Cut] = []
+    for inside in wanted:
+        outside = tuple(cell for cell in among if cell not in inside)
+        for side in (inside, outside):
+            if side not in asked:
+                asked.add(side)
+                family.append(Cut(name, side, among))
+    return family
+
+
+def _weight(name: str, weights: Mapping[str, float]) -> float:
+    weight = float(weights.get(name, 1.0))
+    if not (np.isfinite(weight) and weight >= 0):
+        raise errors.Usage(
+            f"the weight of {name!r} is {weight}; weights are finite and at least 0",
+            remedy="mend the weight, or leave it out (then it is 1)",
+            code="monitor.weights",
+        )
+    return weight
+
+
+def _bad(name: str, what: str) -> errors.Usage:
+    return errors.Usage(
+        f"the counts of {name!r} {what}",
+        remedy="measure window and reference with the same layout of the profile",
+        code="monitor.counts",
+    )

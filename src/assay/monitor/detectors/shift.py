@@ -1,0 +1,292 @@
+"""Has what comes in changed?  A scan of exact tests with a promise about false alarms.
+
+The promise
+-----------
+With ``arl = A`` windows (a year's windows, divided by the false alarms a year that are tolerated):
+
+    as long as nothing has changed, each window is in alarm with probability at most 1/A.
+
+So the expected number of false alarms in a year is at most what was asked for, a false alarm within
+T windows has probability at most T/A, and the mean time to the first one is at least A/2.  This
+holds for every number of rows in reference and windows, for any dependence among features and
+cuts, and without any asymptotics.
+
+Why it holds
+------------
+*Assumed*: rows are independent, and as long as nothing has changed, the odds of each cut (see
+`cuts`) in any later row are at most w = exp(tolerance) times those in any earlier one, either way;
+reference rows come first.  With tolerance 0 that says: identically distributed.
+
+At the end of window T, and for each of some look-backs L fixed in advance, the last L windows (the
+*block*) are compared with everything before them (reference and earlier windows, the *history*).
+For a cut, let X be the rows inside in the block, H those in the history, N = X + H.
+
+1. Tolerance 0: given N (and the numbers of rows), X is hypergeometric whatever the unknown share
+   is, since N is sufficient for it.  Therefore p = P(X' >= X | N) is a valid p-value: P(p <= u) <=
+   u.  The reference is finite and that costs nothing: this is Fisher's exact test.
+2. Tolerance > 0: let b be the largest odds in the block and a the smallest in the history, b <= wa.
+   X is a sum of independent Bernoulli variables with odds at most b, so X is smaller than
+   Binomial(n, b/(1+b)) in the likelihood ratio order, which convolution of log-concave laws keeps
+   (Shaked and Shanthikumar, Stochastic Orders, 2007, theorem 1.C.9); H is larger than its binomial
+   with a.  The conditional law of X given N has probabilities proportional to P(X=x) P(H=N-x), so
+   it is smaller, in the same order, than Fisher's noncentral law with odds ratio b/a, and so than
+   the one with w.  The p-value under w is therefore valid for *every* drift within the tolerance,
+   also for one that changes from row to row.
+3. Cuts and look-backs have weights that sum to one; the window is in alarm when p <= weight / A for
+   one of them.  By the union bound that has probability at most 1/A.
+4. `tails` rounds every p-value up, and cuts whose p-value is not computed only take chances away.
+
+What was not built, and why
+---------------------------
+Shiryaev-Roberts e-detectors (Shin, Ramdas, Rinaldo, *E-detectors*, 2022, arXiv 2203.03532) over
+the p-values of single windows against the pooled past: for *one* cut this is right: the randomised
+p-values of successive windows are independent and uniform (given the pooled counts N_t and all that
+came later, p_t is uniform: a backward filtration), the exact ones are larger, and a decreasing
+calibrator (Vovk and Wang, *E-values*, 2021) keeps that order.  But an average over many cuts or
+features needs all of them to be e-values in *one* forward filtration, and there they are not: the
+joint law of two cuts' p-values depends on the pooled counts, which later p-values depend on as well
+(what can go wrong: Choe and Ramdas, *Combining evidence across filtrations*, 2024, arXiv
+2402.09698).  In the backward filtration all are e-values, so max over s of the averaged product of
+e_s..e_T exceeds A with probability at most 1/A, by Ville's inequality read backwards; that is
+right, but compares a window with a history that already holds the change, and needs more evidence
+for an alarm than the exact p-value of the whole block (a calibrated p is never above 1/p).
+``bench/monitor_truth.py`` prints all three side by side.
+
+After an alarm
+--------------
+`restart=True` (default): the windows of the block that alarmed are set aside, and never enter the
+history; comparison begins anew with the next window.  A change that stays is alarmed again as soon
+as its evidence is there again, and what was a passing incident does not spoil the history.
+`restart=False`: nothing is forgotten.  Up to the first alarm both are the same, and so is the
+promise; after a false alarm, the reference that caused it is still there and may cause another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from assay import errors
+from assay.monitor.detectors import tails
+from assay.monitor.detectors.cuts import Floats, as_counts, cuts_of
+
+LOOKBACKS: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""In windows; besides them, always, everything since the reference (or the last alarm)."""
+
+CANDIDATES = 12
+"""For how many cuts and look-backs of a feature the exact tail is computed, the best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The cut of a feature that carries its evidence: its cells' share rose from.. to.."""
+
+    feature: str
+    cells: tuple[int, ...]
+    """The cells whose share, among `among`, is larger than it was."""
+    among: tuple[int, ...]
+    from_share: float
+    to_share: float
+    rows: int
+    """In the block that is compared."""
+    since: int
+    """The number of the first window of that block; the first window of all has the number 1."""
+    log_evidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the detector says at the end of a window."""
+
+    number: int
+    state: str
+    """`ok`, or `empty`: there was no row of any watched feature."""
+    log_evidence: float
+    """-log of the probability that chance alone shows as much in a window; at least 0."""
+    log_limit: float
+    crossed: bool
+    by_feature: dict[str, float]
+    """The evidence of each feature, on the scale of `log_evidence`, which is their maximum."""
+    causes: list[Cause] = field(default_factory=list[Cause])
+    """The features with evidence, the strongest first."""
+    absent: list[str] = field(default_factory=list[str])
+    """Watched features that had no counts in this window."""
+    unwatched: list[str] = field(default_factory=list[str])
+    """Features whose reference has no rows: nothing can be said about them."""
+
+    @property
+    def log_e(self) -> float:
+        """Another name for `log_evidence`."""
+        return self.log_evidence
+
+    @property
+    def since(self) -> int | None:
+        """Where the evidence begins, as the number of a window."""
+        return self.causes[0].since if self.causes else None
+
+
+class Shift:
+    """Watches the counts of many features, window by window; see the module."""
+
+    def __init__(
+        self,
+        reference: Mapping[str, npt.ArrayLike],
+        kinds: Mapping[str, str],
+        *,
+        arl: float,
+        tolerance: float = 0.0,
+        weights: Mapping[str, float] | None = None,
+        restart: bool = True,
+    ) -> None:
+        if not (math.isfinite(arl) and arl >= 1):
+            raise errors.Usage(
+                f"one false alarm in {arl} windows was asked for; it must be at least 1 window",
+                remedy="divide the windows of a year by the false alarms a year you can bear",
+                code="monitor.arl",
+            )
+        if not (math.isfinite(tolerance) and 0 <= tolerance <= 20):
+            raise errors.Usage(
+                f"the tolerance {tolerance} is not a logarithm of an odds ratio from 0 to 20",
+                remedy="0 alarms on any change, 0.2 on odds that change by more than about 20 %",
+                code="monitor.tolerance",
+            )
+        counts = {name: as_counts(name, values) for name, values in reference.items()}
+        self.unwatched = [name for name, values in counts.items() if not values.sum()]
+        if len(self.unwatched) == len(counts):
+            raise errors.Usage(
+                "the reference has no rows, so there is nothing to compare with",
+                remedy="record a baseline from rows that the model has been tested on",
+                code="monitor.reference",
+            )
+        self.log_limit, self.tolerance, self.restart = math.log(arl), float(tolerance), restart
+        watched = {name: c for name, c in counts.items() if name not in self.unwatched}
+        self._cuts = cuts_of(watched, kinds, weights)
+        inside, among = self._cuts.tables(np.concatenate(list(watched.values())).astype(np.float64))
+        # Sums of all windows since the last restart, after 0, 1, .. of them; the oldest are let go.
+        self._history: tuple[Floats, Floats] = (inside, among)
+        self._sums = deque([(np.zeros_like(inside), np.zeros_like(among))], LOOKBACKS[-1] + 1)
+        self._since = 0
+        self.number = 0
+
+    def update(self, counts: Mapping[str, npt.ArrayLike]) -> Reading:
+        """Take in the next window's counts, and say what follows."""
+        cells = np.zeros(self._cuts.inside.shape[1])
+        absent: list[str] = []
+        for name, place in self._cuts.cells.items():
+            if name in counts:
+                cells[place] = as_counts(name, counts[name], place.stop - place.start)
+            if not cells[place].any():
+                absent.append(name)
+        inside, among = self._cuts.tables(cells)
+        before = self._sums[-1]
+        self._sums.append((before[0] + inside, before[1] + among))
+        self.number += 1
+        self._since += 1
+        best = self._scan() if cells.any() else []
+        by_feature = dict.fromkeys(self._cuts.features, 0.0)
+        by_feature.update({cause.feature: cause.log_evidence for cause in best})
+        evidence = best[0].log_evidence if best else 0.0
+        reading = Reading(
+            number=self.number,
+            state="ok" if cells.any() else "empty",
+            log_evidence=evidence,
+            log_limit=self.log_limit,
+            crossed=bool(best) and evidence >= self.log_limit,
+            by_feature=by_feature,
+            causes=best,
+            absent=absent,
+            unwatched=self.unwatched,
+        )
+        if reading.crossed and self.restart:
+            self._start_again(best[0].since)
+        return reading
+
+    def _lookbacks(self) -> list[int]:
+        short = [length for length in LOOKBACKS if length < self._since]
+        return [*short, self._since]
+
+    def _sum(self, windows: int) -> tuple[Floats, Floats]:
+        """The sums of the first so many windows since the restart."""
+        if windows == 0:
+            return np.zeros_like(self._history[0]), np.zeros_like(self._history[1])
+        return self._sums[len(self._sums) - 1 - (self._since - windows)]
+
+    def _scan(self) -> list[Cause]:
+        """Each feature's best cut and look-back, the strongest first, where there is evidence."""
+        lengths = self._lookbacks()
+        starts = [self._sum(self._since - length) for length in lengths]
+        earlier = np.stack([inside for inside, _ in starts])
+        earlier_all = np.stack([among for _, among in starts])
+        inside, among = self._sums[-1][0] - earlier, self._sums[-1][1] - earlier_all
+        marked = self._history[0] + self._sums[-1][0] + np.zeros_like(inside)
+        total = self._history[1] + self._sums[-1][1] + np.zeros_like(inside)
+        law = tails.Law(among, marked, total, self.tolerance)
+        # With the cut's weight 0, or all of one kind on one side, there is nothing to find.
+        weights = self._cuts.weights / len(lengths) + np.zeros_like(inside)
+        mode = law.mode()
+        far = (inside - mode > 2 * law.deviation(mode)) & (weights > 0) & (among < total)
+        where = np.nonzero(far)
+        if not len(where[0]):
+            return []
+        part, seen, centre = law[far], inside[far], mode[far]
+        terms = part.log_term(np.stack([centre, seen], axis=-1), centre)
+        score = terms[:, 0] - terms[:, 1] + np.log(weights[far])
+        chosen = _best(self._cuts.feature[where[1]], score, CANDIDATES)
+        evidence = np.log(weights[far][chosen]) - tails.log_upper(part[chosen], seen[chosen])
+        owner = self._cuts.feature[where[1][chosen]]
+        causes: list[Cause] = []
+        for at in _best(owner, evidence, 1):
+            if evidence[at] > 0:
+                row, column = int(where[0][chosen[at]]), int(where[1][chosen[at]])
+                cut, x, n = self._cuts.cuts[column], inside[row, column], among[row, column]
+                causes.append(
+                    Cause(
+                        feature=cut.feature,
+                        cells=cut.inside,
+                        among=cut.among,
+                        from_share=float((marked[row, column] - x) / (total[row, column] - n)),
+                        to_share=float(x / n),
+                        rows=int(n),
+                        since=self.number - lengths[row] + 1,
+                        log_evidence=float(evidence[at]),
+                    )
+                )
+        return sorted(causes, key=lambda cause: (-cause.log_evidence, cause.feature))
+
+    def _start_again(self, since: int) -> None:
+        """Set aside the windows from `since` on; those before it are history."""
+        kept = self._sum(self._since - (self.number - since + 1))
+        self._history = (self._history[0] + kept[0], self._history[1] + kept[1])
+        zero = (np.zeros_like(kept[0]), np.zeros_like(kept[1]))
+        self._sums = deque([zero], LOOKBACKS[-1] + 1)
+        self._since = 0
+
+
+def _best(owner: npt.NDArray[np.int64], score: Floats, most: int) -> npt.NDArray[np.intp]:
+    """The places of the `most` highest scores of each owner."""
+    order = np.lexsort((-score, owner))
+    ranked = owner[order]
+    first = np.searchsorted(ranked, ranked, side="left")
+    return order[np.arange(len(order)) - first < most]
+
+
+def run(
+    reference: Mapping[str, npt.ArrayLike],
+    batches: Iterable[Mapping[str, npt.ArrayLike]],
+    kinds: Mapping[str, str],
+    *,
+    arl: float,
+    tolerance: float = 0.0,
+    weights: Mapping[str, float] | None = None,
+    restart: bool = True,
+) -> list[Reading]:
+    """The readings of all windows: the same for everyone who has the same counts."""
+    detector = Shift(
+        reference, kinds, arl=arl, tolerance=tolerance, weights=weights, restart=restart
+    )
+    return [detector.update(counts) for counts in batches]
