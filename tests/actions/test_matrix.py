@@ -20,6 +20,7 @@ from assay.actions.administration import (
     RotateKey,
     RotateRing,
 )
+from assay.actions.alerts import AcknowledgeAlert, RaiseAlerts, ReadAlerts
 from assay.actions.assessment import AssessModel
 from assay.actions.backups import BackupRings
 from assay.actions.boms import FindInBoms, ReadBom, WriteBom
@@ -50,6 +51,7 @@ from assay.actions.vulnerabilities import (
     ReadAdvisories,
 )
 from assay.errors import AssayError, Denied
+from assay.monitor.alerts import fingerprint, read
 from assay.policy.rules import ROLE
 from assay.store import trees
 from assay.store.trees import TreeEntry
@@ -91,6 +93,10 @@ VEX = json.dumps(
 )
 
 
+GAP: dict[str, Any] = {"kind": "log", "number": 1}
+"""A signal that raises an alert."""
+
+
 @dataclass(frozen=True)
 class Row:
     """An action, made for a project, and the roles that may."""
@@ -112,6 +118,11 @@ def _taken(town: Town) -> str:
     onnx = town.repo / "model.onnx"
     entry = TreeEntry(onnx.name, onnx.stat().st_size, canonical.digest_file(onnx))
     return canonical.digest(trees.encode([entry]))
+
+
+def _alert(project: str) -> str:
+    """The alert that `GAP` raises, where anybody raised it."""
+    return fingerprint(project, _model(project), read(GAP))
 
 
 def _promote(stage: str) -> Callable[[Town, str], Action]:
@@ -289,6 +300,20 @@ TABLE: dict[str, Row] = {
         lambda _, project: Kill(project=project, endpoint=_model(project), reason="stop"),
         {"operator"},
     ),
+    "raise alerts": Row(
+        lambda _, project: RaiseAlerts(project=project, endpoint=_model(project), signals=(GAP,)),
+        {"ml_engineer", "operator", "pipeline"},
+    ),
+    "acknowledge an alert": Row(
+        lambda _, project: AcknowledgeAlert(
+            project=project, endpoint=_model(project), alert=_alert(project), reason="known"
+        ),
+        {"ml_engineer", "operator", "approver"},
+    ),
+    "read alerts": Row(
+        lambda _, project: ReadAlerts(project=project),
+        {*BUILDERS, "approver", "operator", "auditor"},
+    ),
     "make a token": Row(
         lambda town, project: CreateToken(project=project, actor=town.ids["web"]), {"operator"}
     ),
@@ -320,6 +345,7 @@ def deployed(built: Town, tmp_path_factory: pytest.TempPathFactory) -> Town:
             digest = canonical.digest_file(onnx)
             asked = Intake(project=project, locator=str(onnx), digest=digest, licence="MIT")
             town.do(who, asked)
+        town.do("eve", RaiseAlerts(project="alpha", endpoint="score", signals=(GAP,)))
         # Another version, to compare with the one that serves.
         town.do("eve", model(town.repo, path=str(town.repo / "model.onnx")))
         return town

@@ -4,7 +4,8 @@ What lives here
     `people` (actors, roles, keys, tokens), `administration` (projects, policy, key rings),
     `datasets`, `models` (register), `extraction` (from sources; examine), `intake` (of somebody
     else's models, with `intake_data`, `intake_records` and `intake_sources`), `assessment`,
-    `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill), `runs` (of
+    `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill), `alerts` (raise and
+    acknowledge them, with what changed before in `alert_causes`), `runs` (of
     pipelines; `run_host` and its neighbours are what a run reaches of the workspace),
     `comparison` (of two versions), `reading` (evidence, checks, bundles), `transparency` (one
     statement, to be proven beside its artifact), `vulnerabilities` (and licences, of what a model
@@ -24,6 +25,7 @@ import importlib
 
 FAMILIES = (
     "administration",
+    "alerts",
     "assessment",
     "boms",
     "comparison",
