@@ -7,7 +7,7 @@ alarm rings where it reaches the stream's `limit`.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -15,7 +15,8 @@ FORMAT = "assay/monitor-report/v1"
 
 Tone: TypeAlias = Literal["good", "warn", "bad", "unknown"]
 Severity: TypeAlias = Literal["info", "warning", "critical"]
-AlertState: TypeAlias = Literal["open", "acknowledged", "closed"]
+AlertState: TypeAlias = Literal["open", "acknowledged", "resolved", "closed"]
+"""``closed`` by a person; ``resolved`` when windows no longer showed it."""
 Kind: TypeAlias = Literal["ordered", "category"]
 
 STREAMS: dict[str, str] = {
@@ -202,10 +203,16 @@ class Alert(_Part, frozen=True, kw_only=True):
     since: int | None = None
     since_time: str = ""
     causes: tuple[str, ...] = ()
-    step: str = ""
-    """What to do next."""
+    steps: tuple[str, ...] = ()
+    """Commands, the one to begin with first."""
+    promise: str = ""
     note: str = ""
     """Who acknowledged or closed it, and why."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is not over."""
+        return self.state in ("open", "acknowledged")
 
 
 class Deadline(_Part, frozen=True, kw_only=True):
@@ -227,6 +234,11 @@ class Incident(_Part, frozen=True, kw_only=True):
     opened: str = ""
     alerts: tuple[str, ...] = ()
     deadlines: tuple[Deadline, ...] = ()
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is not over."""
+        return self.state not in ("closed", "resolved")
 
 
 class Happening(_Part, frozen=True, kw_only=True):
@@ -250,6 +262,19 @@ class Labels(_Part, frozen=True, kw_only=True):
     """duplicate, corrected, disputed, late, early, unknown, capped, unreadable, ..."""
 
 
+class Verdict(_Part, frozen=True, kw_only=True):
+    """The first thing that a reader is told; see `assay.monitor.report.verdict`."""
+
+    tone: Tone
+    state: Literal["wrong", "changed", "quiet", "early", "unwatched", "silent"]
+    title: str
+    why: tuple[str, ...] = ()
+    since: str = ""
+    """When the evidence began."""
+    steps: tuple[str, ...] = ()
+    """What to do: commands."""
+
+
 class Report(_Part, frozen=True, kw_only=True):
     """Everything that is shown about one endpoint."""
 
@@ -267,8 +292,3 @@ class Report(_Part, frozen=True, kw_only=True):
     happenings: tuple[Happening, ...] = ()
     notes: tuple[str, ...] = ()
     """What else must be said, in sentences."""
-
-
-def as_dict(report: Report) -> dict[str, Any]:
-    """The report as plain values."""
-    return msgspec.to_builtins(report)
