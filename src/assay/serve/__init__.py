@@ -4,7 +4,8 @@ What lives here
     `protocol` (requests and answers, strictly parsed), `endpoint` (what is served and what it may
     call), `app` (the ASGI application), `requests`, `replies` and `metrics` (what a caller sends
     and is told), `inference` (what runs inside the confined worker), `host` (keeps that worker
-    alive), `listen` and `connections` (uvicorn, bounded).
+    alive), `following` (lets another version take over), `listen` and `connections` (uvicorn,
+    bounded).
 
 May import
     Floor 1 (formats, isolation) and floor 0; uvicorn in `listen` and `connections` alone.  It is

@@ -122,15 +122,20 @@ class Application:
         endpoint, and what `Application` does.
         """
         before = self._serving
-        if endpoint.model != before.endpoint.model:
-            raise Usage(
-                f"{before.endpoint.model} is answered here, and {endpoint.model} cannot take over",
-                code="serve.model",
-            )
-        self._serving = Serving(endpoint, restarts=before.restarts)
+        self._serving = self.check(endpoint)
         self._metrics.swaps += 1
         before.retire()
         return before.emptied(seconds)
+
+    def check(self, endpoint: Endpoint) -> Serving:
+        """Raise what `swap` would, and change nothing."""
+        now = self._serving
+        if endpoint.model != now.endpoint.model:
+            raise Usage(
+                f"{now.endpoint.model} is answered here, and {endpoint.model} cannot take over",
+                code="serve.model",
+            )
+        return Serving(endpoint, restarts=now.restarts)
 
     def _enter(self) -> Serving:
         while not (serving := self._serving).enter():
