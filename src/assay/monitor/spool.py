@@ -1,0 +1,491 @@
+"""Records as they come, on disk before they are acknowledged: ``assay/spool/v1``.
+
+A spool is one file of one process.  `Spool.append` returns when the bytes are with the kernel, so
+that a killed process loses nothing it acknowledged; a thread syncs them to the disk within `SYNC`
+seconds, so that a power cut loses no more than that.  Each record is sealed under a key of the
+file's own, which a ring wraps, with its number as the nonce: a record that was altered, moved,
+repeated or taken from elsewhere does not open.
+
+The file is locked (flock) by whoever writes it.  What can be locked by somebody else is therefore
+closed, or its process is dead: `recover` reads those.  Inside are
+
+1. ``assay/spool/v1``, newline, four bytes of length, the canonical JSON of `Header`;
+2. the 32-byte key as ``assay/sealed/v1``, bound to that header;
+3. frames: ``M`` (what the records are about, first), ``R`` (a record) or ``C`` (closed, last), four
+   bytes of length, four of check (CRC-32 of the first five XOR the frame's number), the sealed
+   content (AES-256-GCM, nonce: the number, from 0; additional data: the letter).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import threading
+import zlib
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from secrets import token_bytes
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from assay import canonical, files, ids
+from assay.errors import AssayError, Corrupt, NotFound, Unavailable, Usage, Verification
+from assay.store import SHREDDED, Ring
+from assay.store.rings import SEALED_KEY
+
+FORMAT = "assay/spool/v1"
+SUFFIX = ".spool"
+SYNC = 0.05
+"""Seconds between a record's acknowledgement and the beginning of its sync to the disk, at most."""
+MOST_RECORD = 32 << 20
+MOST_BYTES = 256 << 20
+"""A spool larger than this is not read: whoever writes one closes it long before."""
+
+_MAGIC = FORMAT.encode() + b"\n"
+_ABOUT, _RECORD, _CLOSED = b"M", b"R", b"C"
+_HEAD = 9
+_TAG = 16
+_KEY = 32
+_MOST_HEADER = 1 << 16
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One answered request, as the prediction log keeps it."""
+
+    id: str
+    """The request's prediction id, a UUIDv7."""
+    at: str
+    """When it was answered: RFC 3339 in UTC with milliseconds."""
+    version: str
+    actor: str
+    columns: dict[str, list[Any]]
+    """What the model was given: one value, or list of values, for each row."""
+    extras: dict[str, list[Any]]
+    """What else is logged beside it."""
+    outputs: list[Values]
+    subject: list[str | None] | None = None
+    """Whom each row is about: keyed hashes, never a name (see `assay.monitor.log`)."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows were asked about."""
+        return len(next(iter(self.columns.values()), ()))
+
+
+class Values(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One output tensor; data is flat, row-major."""
+
+    name: str
+    shape: list[int]
+    data: list[Any]
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is said in the clear: nothing about anybody."""
+
+    kind: str
+    id: str
+    ring: str
+    ring_id: str
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """What of a spool cannot be read although it was written."""
+
+    records: int = 0
+    """Records that are known to be missing between others, or before the end that was noted."""
+    bytes: int = 0
+    """Bytes at the end that hold no readable record and no torn one."""
+    why: str = ""
+
+
+class Recovered(msgspec.Struct):
+    """A spool that nobody writes any more; locked for as long as `recover` yields it."""
+
+    path: Path
+    header: Header | None
+    """None when not even that can be read."""
+    about: dict[str, Any]
+    records: list[tuple[int, bytes]]
+    """Number (from 1) and bytes of every record that is whole, in the order of writing."""
+    closed: bool
+    """Whether its process closed it; otherwise that died."""
+    torn: int
+    """Bytes of a record that was being written: it was never acknowledged."""
+    damage: Damage | None
+    shredded: bool = False
+    """Whether its ring was destroyed: then nothing of it can be read ever again."""
+
+    def remove(self) -> None:
+        """Remove the file durably; what it held must be elsewhere by now."""
+        files.remove(self.path)
+
+    def set_aside(self) -> Path:
+        """Keep a damaged file for people, under a name that is not looked at again."""
+        kept = self.path.with_suffix(".damaged")
+        self.path.rename(kept)
+        files.sync_folder(kept.parent)
+        return kept
+
+
+class Spool:
+    """A file that records are appended to, by any thread of one process.  Make one with `open`."""
+
+    def __init__(self, path: Path, handle: int, key: bytes, size: int) -> None:
+        self.path = path
+        self.id = path.stem
+        self.records = 0
+        """How many were acknowledged."""
+        self.size = size
+        self._handle = handle
+        self._aead = AESGCM(key)
+        self._number = 0
+        self._failed: OSError | None = None
+        self._lock = threading.Lock()
+        self._dirty = threading.Event()
+        self._ended = threading.Event()
+        self._syncing: threading.Thread | None = None
+
+    @classmethod
+    def open(
+        cls, folder: Path, ring: Ring, about: Mapping[str, Any], *, kind: str = "predictions"
+    ) -> Spool:
+        """A new spool in `folder`; `about` is sealed as its first content.
+
+        Raises `Unavailable` when it cannot be made durable.
+        """
+        files.make_folder(folder)
+        for _ in range(8):
+            with contextlib.suppress(_Taken):
+                return cls._create(folder, ring, about, kind)
+        raise Unavailable(f"{folder} is being cleaned by others", code="spool")
+
+    @classmethod
+    def _create(cls, folder: Path, ring: Ring, about: Mapping[str, Any], kind: str) -> Spool:
+        header = Header(kind, ids.new_id(), ring.name, ring.id)
+        said = canonical.encode(header)
+        key = token_bytes(_KEY)
+        sealed = ring.seal(key, "spool", canonical.digest(said))
+        start = _MAGIC + len(said).to_bytes(4, "big") + said + sealed
+        path = folder / f"{header.id}{SUFFIX}"
+        temporary = folder / f".{header.id}.tmp"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            handle = os.open(temporary, flags, 0o600)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        made = cls(path, handle, key, 0)
+        try:
+            # Locked under a name that nobody looks for, so that it is never seen without its lock.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            made._write(start)
+            made._frame(_ABOUT, msgspec.msgpack.encode(about))
+            os.fsync(handle)
+            files.point("spool.staged")
+            temporary.rename(path)
+            files.sync_folder(folder)
+            files.point("spool.opened")
+        except BaseException as error:
+            os.close(handle)
+            temporary.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            if isinstance(error, BlockingIOError | FileNotFoundError):
+                raise _Taken from error
+            if isinstance(error, OSError):
+                raise _unwritable(path, error) from error
+            raise
+        made._syncing = threading.Thread(target=made._sync, name="spool", daemon=True)
+        made._syncing.start()
+        return made
+
+    def append(self, record: bytes) -> int:
+        """Write a record; returns its number, from 1, once the kernel has it.
+
+        Raises `Unavailable` when it cannot be kept: then it is not in the file, nothing more is
+        taken by this spool, and the caller must not acknowledge what the record stands for.
+        """
+        if len(record) > MOST_RECORD:
+            raise Usage(
+                f"a record of {len(record)} bytes is larger than the {MOST_RECORD} that are kept",
+                remedy="send fewer rows at once",
+                code="spool.record",
+            )
+        with self._lock:
+            if self._handle < 0:
+                raise Unavailable(f"{self.path} is closed", code="spool.closed")
+            if self._failed is not None:
+                raise _unwritable(self.path, self._failed)
+            try:
+                self._frame(_RECORD, record)
+            except OSError as error:
+                self._failed = error
+                raise _unwritable(self.path, error) from error
+            self.records += 1
+            self._dirty.set()
+            return self.records
+
+    def roll(self) -> Path | None:
+        """Close the file, so that it can be sealed; None when it holds no record and is removed."""
+        with self._lock:
+            if self._handle < 0:
+                return None
+            handle, self._handle = self._handle, -1
+            try:
+                if not self.records:
+                    self.path.unlink(missing_ok=True)
+                    return None
+                with contextlib.suppress(OSError):
+                    # Without it the records stand all the same, only their end is not noted.
+                    if self._failed is None:
+                        self._frame(_CLOSED, b"", handle)
+                    os.fsync(handle)
+                return self.path
+            finally:
+                self._ended.set()
+                self._dirty.set()
+                # Its lock ends here, and not when the thread that syncs has closed its copy.
+                fcntl.flock(handle, fcntl.LOCK_UN)
+                os.close(handle)
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.roll()
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _frame(self, letter: bytes, content: bytes, handle: int = -1) -> None:
+        sealed = self._aead.encrypt(self._number.to_bytes(12, "big"), content, letter)
+        lead = letter + len(sealed).to_bytes(4, "big")
+        check = zlib.crc32(lead) ^ (self._number & 0xFFFFFFFF)
+        # Whatever becomes of this write, no other content is ever sealed with this number.
+        self._number += 1
+        self._write(lead + check.to_bytes(4, "big") + sealed, handle)
+
+    def _write(self, data: bytes, handle: int = -1) -> None:
+        """All of `data` at the end of the file, or none of it; raises `OSError`."""
+        handle = self._handle if handle < 0 else handle
+        done = 0
+        try:
+            while done < len(data):
+                done += os.pwrite(handle, data[done:], self.size + done)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, self.size)
+            raise
+        self.size += done
+
+    def _sync(self) -> None:
+        """Sync what was written, again and again, until the spool is closed."""
+        while not self._ended.is_set():
+            self._dirty.wait()
+            with self._lock:
+                self._dirty.clear()
+                if self._handle < 0:
+                    return
+                handle = os.dup(self._handle)
+            try:
+                os.fdatasync(handle)
+            except OSError as error:
+                # The kernel may have dropped what it had; nothing more is promised by this file.
+                self._failed = error
+            finally:
+                os.close(handle)
+            self._ended.wait(SYNC)
+
+
+class _Taken(Exception):
+    """Whoever cleans up took a file in the moment before it was locked."""
+
+
+def _unwritable(path: Path, error: OSError) -> Unavailable:
+    remedy = {
+        errno.ENOSPC: "free disk space",
+        errno.EDQUOT: "raise the disk quota",
+        errno.EROFS: "make the file system writable",
+        errno.EACCES: "give this user access to the folder",
+    }.get(error.errno or 0, "check the disk")
+    return Unavailable(f"cannot write {path}: {error.strerror}", remedy=remedy, code="spool.write")
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def recover(folder: Path, ring_of: Callable[[str], Ring]) -> Generator[Recovered]:
+    """Every spool that no living process writes, oldest first, each locked while it is looked at.
+
+    Raises what `ring_of` raises, except that a ring was destroyed: that is said of the spool.
+    """
+    if not folder.exists():
+        return
+    for path in sorted(folder.glob(".*.tmp")):
+        with _claimed(path) as handle:
+            if handle is not None:
+                path.unlink(missing_ok=True)  # Its process died before it could hold a record.
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        with _claimed(path) as handle:
+            if handle is not None:
+                yield read(path, ring_of)
+
+
+def waiting(folder: Path) -> list[Path]:
+    """The spools that `recover` would yield now."""
+    found: list[Path] = []
+    for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.exists() else []:
+        with _claimed(path) as handle:
+            if handle is not None:
+                found.append(path)
+    return found
+
+
+@contextlib.contextmanager
+def _claimed(path: Path) -> Generator[int | None]:
+    """A lock on a file; None when somebody else has it, or has removed the file meanwhile."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise Unavailable(f"cannot open {path}: {error.strerror}", code="spool") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = os.fstat(handle).st_nlink > 0
+        except BlockingIOError:
+            there = False
+        yield handle if there else None
+    finally:
+        os.close(handle)
+
+
+def read(path: Path, ring_of: Callable[[str], Ring]) -> Recovered:
+    """What a spool holds, damaged or not; see `recover`, which also locks it."""
+    try:
+        data = files.read(path, limit=MOST_BYTES, what="spool")
+        header, said, start = _header(path, data)
+    except Corrupt as error:
+        size = path.stat().st_size
+        return Recovered(path, None, {}, [], False, 0, Damage(0, size, error.message))
+    try:
+        ring = ring_of(header.ring)
+    except NotFound as error:
+        if error.code != f"{NotFound.kind}.{SHREDDED}":
+            raise
+        return Recovered(path, header, {}, [], False, 0, None, shredded=True)
+    try:
+        sealed = data[start : start + SEALED_KEY]
+        key = ring.open(sealed, "spool", canonical.digest(said), what=f"spool {path}")
+    except Verification as error:
+        return Recovered(path, header, {}, [], False, 0, Damage(0, len(data), error.message))
+    return _Reader(path, header, AESGCM(key), data, start + SEALED_KEY).read()
+
+
+def _header(path: Path, data: bytes) -> tuple[Header, bytes, int]:
+    at = len(_MAGIC) + 4
+    length = int.from_bytes(data[len(_MAGIC) : at], "big")
+    said = data[at : at + length]
+    damaged = Corrupt(
+        f"{path} is no spool, is damaged, or of a newer format than {FORMAT}", code="spool"
+    )
+    if not data.startswith(_MAGIC) or length > _MOST_HEADER or len(said) != length:
+        raise damaged
+    try:
+        header = msgspec.convert(canonical.decode(said), Header)
+    except (AssayError, msgspec.ValidationError) as error:
+        raise damaged from error
+    if header.id != path.stem:
+        raise damaged  # A copy under another name: its records may be known already.
+    return header, said, at + length
+
+
+class _Reader:
+    """Reads the frames of one spool, and goes on after what is damaged where it can."""
+
+    def __init__(self, path: Path, header: Header, aead: AESGCM, data: bytes, at: int) -> None:
+        self._found = Recovered(path, header, {}, [], False, 0, None)
+        self._aead = aead
+        self._data = data
+        self._at = at
+        self._next = 0
+        self._missing = 0
+        self._why = ""
+
+    def read(self) -> Recovered:
+        data, found = self._data, self._found
+        while self._at < len(data) and not found.closed:
+            number, content = self._frame(self._at)
+            if number == self._next and content is not None:
+                self._take(content)
+            elif self._is_torn(number):
+                found.torn = len(data) - self._at
+                break
+            elif not self._resume():
+                break
+        left = len(data) - self._at - found.torn
+        if left:
+            self._why = self._why or "there are bytes after its end"
+        if self._missing or left:
+            found.damage = Damage(self._missing, left, f"{found.path}: {self._why}")
+        return found
+
+    def _is_torn(self, number: int) -> bool:
+        """Whether what begins here was being written when the process or the power went."""
+        data, at = self._data, self._at
+        if number == self._next:
+            return at + _HEAD + self._length(at) > len(data)
+        # Less than a frame's head, or blocks that the disk had not got yet.
+        return len(data) - at < _HEAD or data.count(0, at) == len(data) - at
+
+    def _take(self, content: bytes) -> None:
+        letter = self._data[self._at : self._at + 1]
+        if letter == _ABOUT and self._next == 0:
+            self._found.about = msgspec.msgpack.decode(content)
+        elif letter == _CLOSED:
+            self._found.closed = True
+        elif letter == _RECORD:
+            self._found.records.append((self._next, content))
+        self._at += _HEAD + self._length(self._at)
+        self._next += 1
+
+    def _length(self, at: int) -> int:
+        return int.from_bytes(self._data[at + 1 : at + 5], "big")
+
+    def _frame(self, at: int) -> tuple[int, bytes | None]:
+        """The number a frame's head says (-1 for none), and its content if that opens."""
+        data = self._data
+        head = data[at : at + _HEAD]
+        if len(head) < _HEAD or head[:1] not in (_ABOUT, _RECORD, _CLOSED):
+            return -1, None
+        number = int.from_bytes(head[5:], "big") ^ zlib.crc32(head[:5])
+        end = at + _HEAD + self._length(at)
+        if end > len(data):
+            return number, None
+        try:
+            nonce = number.to_bytes(12, "big")
+            return number, self._aead.decrypt(nonce, data[at + _HEAD : end], head[:1])
+        except (InvalidTag, ValueError):
+            return number, None
+
+    def _resume(self) -> bool:
+        """Go on at the next frame that opens and comes later; whether there is one."""
+        self._why = "a record in it is altered"
+        at = self._at
+        while at + 1 < len(self._data):
+            follow = [self._data.find(letter, at + 1) for letter in (_RECORD, _CLOSED)]
+            follow = [place for place in follow if place >= 0]
+            if not follow:
+                return False
+            at = min(follow)
+            number, content = self._frame(at)
+            if content is not None and number >= max(self._next, 1):
+                self._missing += number - max(self._next, 1)  # Frame 0 is no record.
+                self._at, self._next = at, number
+                return True
+        return False
