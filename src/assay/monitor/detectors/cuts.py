@@ -20,19 +20,19 @@ evenly among the different cuts (with two bins, "at most the first" and "the fir
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from assay import errors
 
-Kind: TypeAlias = Literal["ordered", "category", "rate"]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
+Places: TypeAlias = npt.NDArray[np.intp]
 
-MOST_ROWS = 2**48
-"""Counts are held in doubles, exactly; more rows than this are refused."""
+MOST_ROWS = 2**40
+"""Counts become doubles, exactly, also when a long history is summed."""
 
 
 class Cut(NamedTuple):
@@ -44,21 +44,33 @@ class Cut(NamedTuple):
 
 
 class Cuts(NamedTuple):
-    """The cuts of all features: each is a row of `inside` and `among`, over all cells together."""
+    """The cuts of all features, as ranges over all features' cells in a row."""
 
     cuts: list[Cut]
     features: list[str]
-    feature: Integers
+    cells: dict[str, slice]
+    feature: Places
     """For each cut, the place of its feature in `features`."""
-    inside: Floats
-    among: Floats
     weights: Floats
     """Of the cuts; they sum to one."""
-    cells: dict[str, slice]
+    inside: tuple[Places, Places]
+    """From where to where the cells inside reach; or those outside, see `turned`."""
+    among: tuple[Places, Places]
+    turned: npt.NDArray[np.bool_]
 
-    def tables(self, cells: Floats) -> tuple[Floats, Floats]:
-        """For each cut: rows inside, and rows among which they are."""
-        return self.inside @ cells, self.among @ cells
+    @property
+    def width(self) -> int:
+        """The number of all cells."""
+        return sum(place.stop - place.start for place in self.cells.values())
+
+    def tables(self, cells: Integers) -> tuple[Floats, Floats]:
+        """For each row of cells and each cut: rows inside, and rows among which they are."""
+        sums = np.zeros((*cells.shape[:-1], cells.shape[-1] + 1), dtype=np.int64)
+        np.cumsum(cells, axis=-1, out=sums[..., 1:])
+        inside = sums[..., self.inside[1]] - sums[..., self.inside[0]]
+        among = sums[..., self.among[1]] - sums[..., self.among[0]]
+        inside = np.where(self.turned, among - inside, inside)
+        return inside.astype(np.float64), among.astype(np.float64)
 
 
 def cuts_of(
@@ -88,14 +100,29 @@ def cuts_of(
                 found.append(cut)
                 shares.append(given[name] / whole / len(families) / len(family))
     features = list(reference)
-    inside, among = np.zeros((len(found), start)), np.zeros((len(found), start))
-    for row, cut in enumerate(found):
-        first = cells[cut.feature].start
-        inside[row, [first + cell for cell in cut.inside]] = 1
-        among[row, [first + cell for cell in cut.among]] = 1
     places = {name: place for place, name in enumerate(features)}
-    owners = np.array([places[cut.feature] for cut in found], dtype=np.int64)
-    return Cuts(found, features, owners, inside, among, np.array(shares), cells)
+    ranges = np.array([_range(cut, cells[cut.feature].start) for cut in found], dtype=np.intp)
+    columns = ranges.reshape(-1, 5).T
+    return Cuts(
+        cuts=found,
+        features=features,
+        cells=cells,
+        feature=np.array([places[cut.feature] for cut in found], dtype=np.intp),
+        weights=np.array(shares),
+        inside=(columns[0], columns[1]),
+        among=(columns[2], columns[3]),
+        turned=columns[4].astype(np.bool_),
+    )
+
+
+def _range(cut: Cut, start: int) -> tuple[int, int, int, int, bool]:
+    """The cells inside as a range, or those outside; one of both always is one."""
+    first, last = cut.inside[0], cut.inside[-1]
+    turned = last - first + 1 != len(cut.inside)
+    if turned:
+        outside = [cell for cell in cut.among if cell not in cut.inside]
+        first, last = outside[0], outside[-1]
+    return start + first, start + last + 1, start + cut.among[0], start + cut.among[-1] + 1, turned
 
 
 def as_counts(name: str, values: npt.ArrayLike, cells: int | None = None) -> Integers:

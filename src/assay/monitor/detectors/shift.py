@@ -67,13 +67,14 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from assay import errors
 from assay.monitor.detectors import tails
-from assay.monitor.detectors.cuts import Floats, as_counts, cuts_of
+from assay.monitor.detectors.cuts import Floats, Integers, Places, as_counts, cuts_of
 
 LOOKBACKS: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """In windows; besides them, always, everything since the reference (or the last alarm)."""
@@ -166,25 +167,22 @@ class Shift:
         self.log_limit, self.tolerance, self.restart = math.log(arl), float(tolerance), restart
         watched = {name: c for name, c in counts.items() if name not in self.unwatched}
         self._cuts = cuts_of(watched, kinds, weights)
-        inside, among = self._cuts.tables(np.concatenate(list(watched.values())).astype(np.float64))
+        self._history = np.concatenate(list(watched.values()))
         # Sums of all windows since the last restart, after 0, 1, .. of them; the oldest are let go.
-        self._history: tuple[Floats, Floats] = (inside, among)
-        self._sums = deque([(np.zeros_like(inside), np.zeros_like(among))], LOOKBACKS[-1] + 1)
+        self._sums = deque([np.zeros_like(self._history)], LOOKBACKS[-1] + 1)
         self._since = 0
         self.number = 0
 
     def update(self, counts: Mapping[str, npt.ArrayLike]) -> Reading:
         """Take in the next window's counts, and say what follows."""
-        cells = np.zeros(self._cuts.inside.shape[1])
+        cells = np.zeros_like(self._history)
         absent: list[str] = []
         for name, place in self._cuts.cells.items():
             if name in counts:
                 cells[place] = as_counts(name, counts[name], place.stop - place.start)
             if not cells[place].any():
                 absent.append(name)
-        inside, among = self._cuts.tables(cells)
-        before = self._sums[-1]
-        self._sums.append((before[0] + inside, before[1] + among))
+        self._sums.append(self._sums[-1] + cells)
         self.number += 1
         self._since += 1
         best = self._scan() if cells.any() else []
@@ -210,22 +208,20 @@ class Shift:
         short = [length for length in LOOKBACKS if length < self._since]
         return [*short, self._since]
 
-    def _sum(self, windows: int) -> tuple[Floats, Floats]:
-        """The sums of the first so many windows since the restart."""
+    def _sum(self, windows: int) -> Integers:
+        """The sum of the first so many windows since the restart."""
         if windows == 0:
-            return np.zeros_like(self._history[0]), np.zeros_like(self._history[1])
+            return np.zeros_like(self._history)
         return self._sums[len(self._sums) - 1 - (self._since - windows)]
 
     def _scan(self) -> list[Cause]:
         """Each feature's best cut and look-back, the strongest first, where there is evidence."""
         lengths = self._lookbacks()
-        starts = [self._sum(self._since - length) for length in lengths]
-        earlier = np.stack([inside for inside, _ in starts])
-        earlier_all = np.stack([among for _, among in starts])
-        inside, among = self._sums[-1][0] - earlier, self._sums[-1][1] - earlier_all
-        marked = self._history[0] + self._sums[-1][0] + np.zeros_like(inside)
-        total = self._history[1] + self._sums[-1][1] + np.zeros_like(inside)
-        law = tails.Law(among, marked, total, self.tolerance)
+        before = np.stack([self._sum(self._since - length) for length in lengths])
+        inside, among = self._cuts.tables(self._sums[-1] - before)
+        marked, total = self._cuts.tables(self._history + self._sums[-1])
+        marked, total = np.broadcast_to(marked, inside.shape), np.broadcast_to(total, among.shape)
+        law = tails.Law(among, marked, total, log_odds_at(self.tolerance, marked, total))
         # With the cut's weight 0, or all of one kind on one side, there is nothing to find.
         weights = self._cuts.weights / len(lengths) + np.zeros_like(inside)
         mode = law.mode()
@@ -261,13 +257,40 @@ class Shift:
     def _start_again(self, since: int) -> None:
         """Set aside the windows from `since` on; those before it are history."""
         kept = self._sum(self._since - (self.number - since + 1))
-        self._history = (self._history[0] + kept[0], self._history[1] + kept[1])
-        zero = (np.zeros_like(kept[0]), np.zeros_like(kept[1]))
-        self._sums = deque([zero], LOOKBACKS[-1] + 1)
+        self._history = self._history + kept
+        self._sums = deque([np.zeros_like(kept)], LOOKBACKS[-1] + 1)
         self._since = 0
 
 
-def _best(owner: npt.NDArray[np.int64], score: Floats, most: int) -> npt.NDArray[np.intp]:
+def log_odds_at(tolerance: float, marked: Floats, total: Floats) -> Floats | float:
+    """The log odds ratio that weighs as much at the share marked/total as `tolerance` at one half.
+
+    Weighed by the PSI of the two cells, (b - a) * log odds ratio, with a and b on either side of
+    the share: so a rare category may change its odds by more than a common one, by as much as
+    would be called as small a shift.
+    """
+    if tolerance == 0:
+        return 0.0
+    logits, found = _scale(tolerance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logit = np.nan_to_num(np.log(marked) - np.log(total - marked), posinf=30.0, neginf=-30.0)
+    return np.interp(np.abs(logit), logits, found)
+
+
+@lru_cache(maxsize=16)
+def _scale(tolerance: float) -> tuple[Floats, Floats]:
+    logits = np.linspace(0.0, 30.0, 3001)
+    wanted = tolerance * math.tanh(tolerance / 4)
+    low, high = np.full_like(logits, tolerance), np.full_like(logits, 2 * 30.0 + 2 * tolerance)
+    for _ in range(60):
+        middle = (low + high) / 2
+        apart = 1 / (1 + np.exp(-logits - middle / 2)) - 1 / (1 + np.exp(-logits + middle / 2))
+        enough = apart * middle >= wanted
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return logits, high
+
+
+def _best(owner: Places, score: Floats, most: int) -> Places:
     """The places of the `most` highest scores of each owner."""
     order = np.lexsort((-score, owner))
     ranked = owner[order]
