@@ -15,6 +15,8 @@ from assay.monitor.report.timeline import dates
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _FLOOR = 480.0, 42.0, 470.0, 12.0, 140.0
 _STRIP = (152.0, 164.0)
+HALF = 0.5
+"""The share of labelled rows below which a measured figure is drawn pale."""
 SPARK = 120
 """Points of a small line; more are drawn as the highest of each stretch."""
 CELLS = 6
@@ -45,13 +47,18 @@ def performance(name: str, windows: Sequence[Window], reference: Figure | None) 
         if f is not None and f.lower is not None and f.upper is not None
     )
     parts.append(svg.path(whiskers, kind="whisker"))
-    dots = [
-        f"M{n(x)} {n(y(f.value))}h0"
-        for f, x in zip(measured, xs, strict=True)
-        if f is not None and math.isfinite(f.value)
-    ]
     size = "dots" if len(windows) <= 90 else "dots small"
-    parts.append(svg.path("".join(dots), kind=size))
+    few, many = "", ""
+    for window, f, x in zip(windows, measured, xs, strict=True):
+        if f is None or not math.isfinite(f.value):
+            continue
+        dot = f"M{n(x)} {n(y(f.value))}h0"
+        if (window.coverage or 0.0) < HALF:
+            few += dot
+        else:
+            many += dot
+    parts.append(svg.path(few, kind=f"{size} few"))
+    parts.append(svg.path(many, kind=size))
     parts += _coverage(windows, xs)
     parts += dates(windows, xs, 182, 4)
     said = f"{words.metric(name)}: {_last('estimated', estimated)}; {_last('measured', measured)}"

@@ -11,7 +11,7 @@ from assay.monitor.report import svg, words
 from assay.monitor.report.model import Window
 from assay.monitor.report.svg import Scale, n
 
-WIDTH, LEFT, RIGHT = 1000.0, 62.0, 838.0
+WIDTH, LEFT, RIGHT = 1000.0, 62.0, 810.0
 _TOP, _FLOOR = 16.0, 226.0
 _ROWS = (246.0, 282.0)
 _LABELS = (300.0, 322.0)

@@ -38,7 +38,7 @@ def _alarmed(report: Report, lasting: list[Alert]) -> Verdict:
     grave = worst.severity == "critical"
     first = min((a.since_time for a in lasting if a.since_time), default="")
     begun = f", since {words.day(first)}" if first else ""
-    why = [_sentence(alert) for alert in lasting[:_STEPS]]
+    why = [_sentence(alert, report.about.endpoint) for alert in lasting[:_STEPS]]
     if len(lasting) > _STEPS:
         why.append(f"{words.count(len(lasting) - _STEPS, 'more alert')} below.")
     why += _blind(report)
@@ -60,9 +60,10 @@ def _alarmed(report: Report, lasting: list[Alert]) -> Verdict:
     )
 
 
-def _sentence(alert: Alert) -> str:
-    seen = " (acknowledged)" if alert.state == "acknowledged" else ""
-    return f"{alert.title or alert.kind.replace('_', ' ')}{seen}."
+def _sentence(alert: Alert, endpoint: str) -> str:
+    seen = " Somebody has acknowledged it." if alert.state == "acknowledged" else ""
+    said = alert.title.removeprefix(f"{endpoint}: ") or alert.kind.replace("_", " ")
+    return f"{said[:1].upper()}{said[1:]}.{seen}"
 
 
 def _unwatched(report: Report) -> Verdict | None:

@@ -18,8 +18,8 @@ STREAMS = {
     "prediction_drift": "answers",
     "performance": "errors, measured",
     "estimated_performance": "errors, estimated",
-    "quality": "quality of the inputs",
-    "log": "the log itself",
+    "quality": "input quality",
+    "log": "prediction log",
 }
 METRICS = {"auc": "AUC", "f1": "F1", "brier": "Brier score", "log_loss": "log loss"}
 
