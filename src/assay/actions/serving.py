@@ -28,6 +28,13 @@ class Deploy(Action, frozen=True, kw_only=True):
     """A version, or an alias such as ``production``."""
     stage: str
     region: str = "local"
+    trial: bool = False
+    """Only hand the bytes over, to be started beside the version that answers: what is deployed
+    stays deployed."""
+    replaces: str = ""
+    """The version that a running endpoint puts this one in the place of.  One that was stopped, or
+    answers with a third version by now, is left as it is: what a person did is not undone by what
+    follows an alias."""
 
     def target(self, view: View) -> Target:
         made = version_target(
@@ -49,13 +56,34 @@ class Deploy(Action, frozen=True, kw_only=True):
                 f"assay kill {self.model} --reason WHY",
                 code="endpoint.stage",
             )
+        if self.replaces:
+            self._check_replaced(held, made.words["version"])
         made.subjects.append(f"endpoint:{self.project}/{self.model}")
         return made
+
+    def _check_replaced(self, held: dict[str, Any] | None, version: str) -> None:
+        if held and not held["killed"] and held["version"] in (self.replaces, version):
+            return
+        if held is None:
+            what = "was never deployed"
+        elif held["killed"]:
+            what = "was stopped"
+        else:
+            what = f"answers with version {held['version']}"
+        raise Usage(
+            f"the endpoint {self.model} {what}, and version {version} was to replace "
+            f"{self.replaces}",
+            remedy=f"assay serve {self.model}@{version} --stage {self.stage}",
+            code="endpoint.replaced",
+        )
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)
         doing.progress("verifying the sealed model")
         onnx = read_served(doing, self.project, self.model, found.version)
+        if self.trial:
+            value = {"version": found.version, "isolation": probe().level}
+            return Outcome({**value, "onnx": onnx, "served": found.served})
         predicate = {
             "name": self.model,
             "model": self.model,
