@@ -11,8 +11,9 @@ from assay.actions.people import project_target
 from assay.actions.release import version_target
 from assay.clock import timestamp
 from assay.errors import NotFound
+from assay.evidence import bounds, trust
 from assay.evidence import envelope as dsse
-from assay.evidence import trust
+from assay.evidence.plan_records import APPROVAL
 from assay.evidence.state import WORKSPACE, VersionState, kind_of, workspace_digest
 from assay.evidence.statement import SLSA_PROVENANCE, Statement
 from assay.govern import bundle as bundles
@@ -20,7 +21,7 @@ from assay.govern import origin
 from assay.policy.bundle import Bundle
 from assay.policy.replay import replay
 from assay.store import Store
-from assay.types import check_digest
+from assay.types import Digest, check_digest
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.opening import POLICY_RING
 from assay.workspace.view import View
@@ -103,6 +104,17 @@ class _Chosen:
         self.policies: set[str] = set()
         self.actors: set[str] = set()
         self._tokens: set[str] = set()
+        self._planned = self._plan_of_changes()
+
+    def _plan_of_changes(self) -> set[Digest]:
+        """What was asked about to hold it to a plan of changes, whether superseded since or not."""
+        view, looked = self._view, set[Digest]()
+        facts = view.version_facts(self._found).values
+        whole = msgspec.structs.replace(view.state, supersessions={})
+        for state in (view.state, whole):
+            judged = bounds.judge(view.evidence, state, self._found, facts, now=view.now())
+            looked |= judged.looked if judged is not None else set()
+        return looked
 
     def collect(self) -> list[int]:
         statements = dict(self._statements())
@@ -152,7 +164,7 @@ class _Chosen:
             if leaf.index in rejected:
                 continue  # Evidence of nothing, and maybe not even a statement.
             statement = dsse.decode(leaf.envelope).statement()
-            if kind_of(statement) == "approval":
+            if kind_of(statement) in ("approval", APPROVAL):
                 signer = dsse.decode(leaf.envelope).signatures[0].keyid
                 if person := self._view.state.actor_of_key(signer, leaf.index):
                     self.actors.add(person)
@@ -165,7 +177,7 @@ class _Chosen:
             return True
         if kind == "outcome":
             return False  # Comes with its decision.
-        about = {self._found.artifact, self._found.served}
+        about = {self._found.artifact, self._found.served, *self._planned}
         if kind == "doctor":
             about.add(workspace_digest(self._view.state.workspace))
         dataset = self._found.details.get("dataset")

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 from assay import canonical
 from assay.errors import Conflict, Usage
+from assay.evidence import bounds
 from assay.evidence import envelope as dsse
+from assay.evidence.bounds import Judged
 from assay.evidence.state import VersionState, kind_of
 from assay.policy import vocabulary as cedar
 from assay.types import STAGES
@@ -58,10 +60,27 @@ def version_target(
             approvals={"by_others": len(approvals)},
         )
         cited = {digest for digests in facts.sources.values() for digest in digests}
-        target.cited = sorted(cited | {approval["envelope"] for approval in approvals})
+        cited |= {approval["envelope"] for approval in approvals}
+        judged = change_of(view, found, facts.values)
+        if judged is not None:
+            target.context["change"] = judged.context()
+            cited |= judged.cited
+            approvals = [*approvals, *judged.approvals]
+            target.subjects.append(f"digest:{judged.plan}")
+        target.cited = sorted(cited)
         # Who approved may lose their say while this is being done.
         target.subjects.extend(f"actor:{approval['actor']}" for approval in approvals)
     return target
+
+
+def change_of(view: View, found: VersionState, facts: dict[str, Any]) -> Judged | None:
+    """What is shown of a version under the plan of changes that it was retrained under; None
+    where it was not retrained under any.  `facts` are those about it."""
+    judged = bounds.judge(view.evidence, view.state, found, facts, now=view.now())
+    if judged is None:
+        return None
+    serves = view.state.aliases.get(f"{found.project}/{found.name}@production", "")
+    return judged.against(serves, found.version)
 
 
 def _held_out(view: View, found: VersionState) -> str:

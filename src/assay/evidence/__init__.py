@@ -5,7 +5,8 @@ What lives here
     versioned trust root), `ledger` (append, read, prove) with `follower`, `segments`, `tiles`,
     `merkle`, `notes`, `tlog_proof`, `memory` and `audit` behind it, `state` (the fold of the
     ledger: everything that can deny) over `records`, `changes` and `requests` (who asked), `facts`
-    (typed values from verified statements) and `approvals` (whose yes counts).
+    (typed values from verified statements), `approvals` (whose yes counts), and `plans` of changes
+    with `plan_records`, `lineage` and `bounds` (whether a version is shown to be within one).
 
 May import
     Floor 0 and `cryptography`.

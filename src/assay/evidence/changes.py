@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from assay.clock import parse_timestamp
+from assay.evidence.plans import PlanApproval
 from assay.evidence.records import (
     WORKSPACE,
     ActorState,
@@ -384,7 +385,7 @@ class Approval(msgspec.Struct, frozen=True):
     stage: str
 
 
-def _approval(_state: State, leaf: Leaf, _p: Approval) -> None:
+def _approval(_state: State, leaf: Leaf, _p: Approval | PlanApproval) -> None:
     """Entitled, and it changes nothing here: an approval counts where facts are collected."""
     _project_of(leaf)
 
@@ -443,5 +444,6 @@ CHANGES: dict[str, Change] = {
     "endpoint": Change(Endpoint, _endpoint, _of("deploy", "kill")),
     "supersession": Change(Supersession, _supersession, _of("supersede")),
     "approval": Change(Approval, _approval, _of("approve"), by_person=True),
+    "change-approval": Change(PlanApproval, _approval, _of("approveChange"), by_person=True),
 }
 """Statement kind → what entitles it and what it changes."""

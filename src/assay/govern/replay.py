@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from assay.errors import Verification
-from assay.evidence import approvals, requests
+from assay.evidence import approvals, bounds, requests
 from assay.evidence.facts import Evidence, FactDeclaration, TrustedProducer, collect
 from assay.evidence.records import WORKSPACE, State, VersionState
 from assay.evidence.state import kind_of, workspace_digest
@@ -21,6 +21,7 @@ from assay.policy import vocabulary as cedar
 from assay.policy.bundle import Bundle
 from assay.policy.engine import Engine, Request
 from assay.policy.settings import limits
+from assay.types import Digest
 
 _PASSING = frozenset({"decision", "outcome", "segment"})
 """Kinds of statements that say nothing of what they are about."""
@@ -45,6 +46,8 @@ class Replayed(msgspec.Struct, frozen=True):
     issued: str
     asked_by: str
     """``signed by a personal key`` or ``asked with a token``."""
+    beaten: str = ""
+    """The version that it is shown to have beaten, where it was allowed under a plan of changes."""
     outcome: str = "open"
     """What came of it: ``done``, ``denied``, ``failed``, ``conflict``, ``abandoned``; or ``open``,
     where the bundle was made before it ended."""
@@ -75,7 +78,7 @@ def replay(
     if found is None:
         _wrong(where, "it is about a version that was not registered before")
     _same_question(where, decision, request, found)
-    _same_context(where, decision, earlier, folded, policy.bundle, request, found)
+    beaten = _same_context(where, decision, earlier, folded, policy.bundle, request, found)
     _same_entities(where, predicate["actor"], folded, policy.bundle, request, found)
     return Replayed(
         index=decision.index,
@@ -86,6 +89,7 @@ def replay(
         gates=gates,
         issued=decision.statement.header.issued,
         asked_by=asked_by(decision, folded),
+        beaten=beaten,
     )
 
 
@@ -113,11 +117,11 @@ def _same_question(where: str, decision: Evidence, request: Request, found: Vers
         _wrong(where, "policy was asked something else than the request says")
 
 
-def check_deed(deed: Evidence, decisions: Mapping[str, Evidence]) -> None:
+def check_deed(deed: Evidence, decisions: Mapping[str, tuple[Evidence, Replayed]]) -> None:
     """Raise `Verification` when a release did something else than was decided."""
     told = deed.statement.predicate
-    decision = decisions.get(str(told.get("decision")))
-    if kind_of(deed.statement) not in ("alias", "endpoint") or decision is None:
+    decision, again = decisions.get(str(told.get("decision")), (None, None))
+    if kind_of(deed.statement) not in ("alias", "endpoint") or decision is None or again is None:
         return
     request = msgspec.convert(decision.statement.predicate["cedar"], Request)
     project = deed.statement.header.project
@@ -128,6 +132,9 @@ def check_deed(deed: Evidence, decisions: Mapping[str, Evidence]) -> None:
     if done != decided:
         where = f"leaf {deed.index} ({kind_of(deed.statement)})"
         _wrong(where, f"it is not what the decision at leaf {decision.index} allowed")
+    if again.beaten and told.get("before", again.beaten) not in (again.beaten, told["version"]):
+        where = f"leaf {deed.index} ({kind_of(deed.statement)})"
+        _wrong(where, f"it replaced version {told['before']}, and had beaten {again.beaten}")
 
 
 def ended(decision: Evidence, replayed: Replayed, leaves: Sequence[Evidence]) -> Replayed:
@@ -163,7 +170,7 @@ def _same_context(
     policy: Bundle,
     request: Request,
     found: VersionState,
-) -> None:
+) -> str:
     project = decision.statement.header.project
     _nothing_left_out(where, decision, earlier, found)
     about = {found.served or found.artifact, workspace_digest(folded.workspace)}
@@ -191,6 +198,7 @@ def _same_context(
     counted = len(approvals.counting(items, folded, found, stage)) if found.served else 0
     if request.context["approvals"] != {"by_others": counted}:
         _wrong(where, f"it counts approvals that are not there: {counted} count")
+    return _same_change(where, decision, earlier, folded, request, found)
 
 
 def _nothing_left_out(
@@ -201,15 +209,64 @@ def _nothing_left_out(
     as_of, allowed = decision.statement.predicate["as_of"], decision.statement.predicate["allowed"]
     if not 0 <= as_of <= decision.index:
         _wrong(where, "it is as of a leaf that was not there")
+    if allowed:
+        _nothing_about(where, earlier, as_of, found.served or found.artifact, "the version")
+
+
+def _nothing_about(
+    where: str, earlier: Sequence[Evidence], as_of: int, digest: Digest, what: str
+) -> None:
     late = [
         item.index
         for item in earlier
         if item.index >= as_of
-        and (found.served or found.artifact) in item.statement.digests
+        and digest in item.statement.digests
         and kind_of(item.statement) not in _PASSING
     ]
-    if allowed and late:
-        _wrong(where, f"it leaves out leaf {late[0]}, which is about the version and stood before")
+    if late:
+        _wrong(where, f"it leaves out leaf {late[0]}, which is about {what} and stood before")
+
+
+def _same_change(
+    where: str,
+    decision: Evidence,
+    earlier: Sequence[Evidence],
+    folded: State,
+    request: Request,
+    found: VersionState,
+) -> str:
+    """What policy was told of a plan of changes follows from the plan, its approvals and all that
+    is on the ledger about how the version was made and compared; the version that it beat, where
+    it is shown to have beaten any."""
+    shown = request.context.get("change")
+    as_of, predicate = decision.statement.predicate["as_of"], decision.statement.predicate
+    look = _looking([item for item in earlier if item.index < as_of], folded)
+    # When it was asked, and when it was written down: the clock went on in between.
+    for now in (predicate["request"]["issued"], decision.statement.header.issued):
+        judged = bounds.judge(look, folded, found, request.context["facts"], now=now)
+        if bounds.follows(shown, judged):
+            break
+    else:
+        _wrong(where, "what it shows of a plan of changes does not follow from the statements")
+    if judged is not None and predicate["allowed"]:
+        _nothing_about(where, earlier, as_of, judged.plan, "the plan of changes")
+    return judged.champion if judged is not None and shown and shown["won"] else ""
+
+
+def _looking(items: Sequence[Evidence], folded: State) -> bounds.Look:
+    """What `View.evidence` is where there is a ledger."""
+
+    def look(project: str, *digests: Digest) -> list[Evidence]:
+        return [
+            msgspec.structs.replace(item, keyids=counting)
+            for item in items
+            if set(digests) & set(item.statement.digests)
+            and item.statement.header.project in (project, WORKSPACE)
+            and kind_of(item.statement) not in _PASSING
+            and (counting := folded.counting(item.keyids, item.index))
+        ]
+
+    return look
 
 
 def _same_entities(

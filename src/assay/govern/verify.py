@@ -112,7 +112,7 @@ def verify(data: bytes, *, now: datetime, pinned: Digest | None = None) -> Repor
         if is_release(leaf):
             again = _complete(leaf, lambda leaf=leaf: replay(leaf, leaves, folded, policies))
             replayed.append((leaf, again))
-        released = {decided.statement.header.id: decided for decided, _ in replayed}
+        released = {again[0].statement.header.id: again for again in replayed}
         _complete(leaf, lambda leaf=leaf, released=released: check_deed(leaf, released))
         leaves.append(leaf)
     decisions = [ended(leaf, again, leaves) for leaf, again in replayed]
