@@ -1,7 +1,9 @@
 """The report as OpenMetrics text, for Prometheus's textfile collector or whoever scrapes it.
 
-Source: https://github.com/prometheus/OpenMetrics, ``specification/OpenMetrics.md`` (1.0).  What is
-not known has no sample: a figure that nobody measured is absent, never 0.
+Source: https://github.com/prometheus/OpenMetrics, ``specification/OpenMetrics.md`` (1.0).  All of
+it are gauges, so that the older text format of Prometheus, which the textfile collector of
+node_exporter reads, has the same meaning.  What is not known has no sample: a figure that nobody
+measured is absent, never 0.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from assay.monitor.report.verdict import coverage, verdict
 
 _Labels: TypeAlias = dict[str, str]
 _Sample: TypeAlias = tuple[_Labels, float | None]
+_Family: TypeAlias = tuple[str, str, Iterable[_Sample]]
 
 FEATURES = 50
 """Features that have samples: each name is a series of its own, which a server keeps for ever."""
@@ -34,41 +37,36 @@ def render(report: Report) -> bytes:
     """The exposition."""
     named = {"project": report.about.project, "endpoint": report.about.endpoint}
     lines: list[str] = []
-    for name, kind, told, samples in _families(report):
-        known = list(_unique(name, kind, named, samples))
+    for name, told, samples in _families(report):
+        known = list(_unique(name, named, samples))
         if known:
-            lines += _head(name, kind, told)
+            lines += [f"# TYPE {name} gauge", f"# HELP {name} {told}"]
+            if name.endswith("_seconds"):
+                lines.insert(-1, f"# UNIT {name} seconds")
             lines += known
     return ("\n".join([*lines, "# EOF"]) + "\n").encode()
 
 
-def _head(name: str, kind: str, told: str) -> list[str]:
-    unit = [f"# UNIT {name} seconds"] if name.endswith("_seconds") else []
-    return [f"# TYPE {name} {kind}", *unit, f"# HELP {name} {told}"]
-
-
-def _unique(name: str, kind: str, named: _Labels, samples: Iterable[_Sample]) -> Iterator[str]:
+def _unique(name: str, named: _Labels, samples: Iterable[_Sample]) -> Iterator[str]:
     """Each sample that is known, the first of those that would be called the same."""
     seen: set[str] = set()
-    full = f"{name}_info" if kind == "info" else name
     for labels, value in samples:
         if value is None or not math.isfinite(value):
             continue
-        series = f"{full}{_spelt({**named, **labels})}"
+        series = f"{name}{_spelt({**named, **labels})}"
         if series not in seen:
             seen.add(series)
             yield f"{series} {_number(value)}"
 
 
-def _families(report: Report) -> Iterator[tuple[str, str, str, Iterable[_Sample]]]:
+def _families(report: Report) -> Iterator[_Family]:
     about, found = report.about, verdict(report)
     version = {"model": about.model, "version": about.version, "stage": about.stage}
-    yield "assay_monitor", "info", "What is watched.", [(version, 1.0)]
-    yield (
-        "assay_monitor_verdict",
-        "stateset",
-        "What the monitor says of the endpoint.",
-        [({"assay_monitor_verdict": s}, float(s == found.state)) for s in _STATES],
+    yield _gauge("info", "What is watched.", [(version, 1.0)])
+    yield _gauge(
+        "verdict",
+        "1 for what the monitor says of the endpoint.",
+        [({"verdict": state}, float(state == found.state)) for state in _STATES],
     )
     yield from _standing(report)
     yield from _windows(report)
@@ -77,13 +75,11 @@ def _families(report: Report) -> Iterator[tuple[str, str, str, Iterable[_Sample]
     yield from _alerts(report)
 
 
-def _gauge(
-    name: str, told: str, samples: Iterable[_Sample]
-) -> tuple[str, str, str, Iterable[_Sample]]:
-    return f"assay_monitor_{name}", "gauge", told, samples
+def _gauge(name: str, told: str, samples: Iterable[_Sample]) -> _Family:
+    return f"assay_monitor_{name}", told, samples
 
 
-def _standing(report: Report) -> Iterator[tuple[str, str, str, Iterable[_Sample]]]:
+def _standing(report: Report) -> Iterator[_Family]:
     about, promise = report.about, report.promise
     yield _gauge("checkpoint_size", "Leaves of the ledger.", [({}, float(about.checkpoint_size))])
     yield _gauge(
@@ -102,7 +98,7 @@ def _standing(report: Report) -> Iterator[tuple[str, str, str, Iterable[_Sample]
         yield _gauge("baseline_rows", "Rows that say what is normal.", [({}, rows)])
 
 
-def _windows(report: Report) -> Iterator[tuple[str, str, str, Iterable[_Sample]]]:
+def _windows(report: Report) -> Iterator[_Family]:
     yield _gauge("windows", "Windows that were looked at.", [({}, float(len(report.windows)))])
     yield _gauge("label_coverage", "Share of rows with a label.", [({}, coverage(report))])
     if report.labels is not None:
@@ -138,7 +134,7 @@ def _rung(windows: Iterable[Window], name: str) -> int:
     return sum(1 for w in windows if name in w.streams and w.streams[name].crossed)
 
 
-def _figures(report: Report) -> Iterator[tuple[str, str, str, Iterable[_Sample]]]:
+def _figures(report: Report) -> Iterator[_Family]:
     names = metric_names(report)
     kinds: tuple[tuple[str, str, dict[str, Figure]], ...] = (
         ("baseline", "Figure of the baseline.", report.baseline.metrics if report.baseline else {}),
@@ -158,7 +154,7 @@ def _last(report: Report, get: Callable[[Window], Mapping[str, Figure]]) -> dict
     return {name: figure for window in report.windows for name, figure in get(window).items()}
 
 
-def _parts(report: Report) -> Iterator[tuple[str, str, str, Iterable[_Sample]]]:
+def _parts(report: Report) -> Iterator[_Family]:
     features = ranked_features(report.features)[:FEATURES]
     yield _gauge(
         "feature_evidence",
@@ -193,7 +189,7 @@ def _parts(report: Report) -> Iterator[tuple[str, str, str, Iterable[_Sample]]]:
         yield _gauge(f"slice_{kind}", f"Figure of one group, {kind}.", samples)
 
 
-def _alerts(report: Report) -> Iterator[tuple[str, str, str, Iterable[_Sample]]]:
+def _alerts(report: Report) -> Iterator[_Family]:
     severities, states = ("critical", "warning", "info"), ("open", "acknowledged")
     held = [(a.severity, a.state) for a in report.alerts]
     yield _gauge(

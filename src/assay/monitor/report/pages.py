@@ -57,11 +57,11 @@ class Bounds:
 
 
 GLOSSARY: dict[str, str] = {
-    "evidence": "How many times likelier what was seen is if something changed than if nothing "
-    "did, added up over all the moments at which it may have begun. It can be looked at as often "
-    "as one likes without raising more false alarms.",
+    "evidence": "How rarely chance alone shows as much while nothing changes: evidence of 100 is "
+    "seen in at most one of a hundred windows. It is computed so that looking every day, at every "
+    "input and group, raises no more false alarms than promised.",
     "alarm line": "The evidence at which an alarm rings. It follows from one number: how many "
-    "false alarms a year are tolerated.",
+    "false alarms a year are tolerated. With 365 windows and one false alarm a year it is 365.",
     "window": "A stretch of requests that are looked at together.",
     "baseline": "What is normal for this version: its test data, measured once and signed.",
     "estimated": "Computed from the model's own scores, which the baseline says how far to trust. "
