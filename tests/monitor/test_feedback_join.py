@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.monitor.feedback import GIVEN, OUTCOMES, Caps, Joined, join, usual
+from assay.monitor.feedback import GIVEN, OUTCOMES, Caps, Joined, join, strangers, usual
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
-WINDOW = (START, START + DAY)
 HORIZON = timedelta(days=7)
+CLOSES = START + DAY + HORIZON
 END = START + 30 * DAY
 
 
@@ -68,8 +68,7 @@ def labels(*rows: dict[str, Any]) -> pl.DataFrame:
 def joined(told: pl.DataFrame, made: pl.DataFrame | None = None, **changed: Any) -> Joined:
     asked: dict[str, Any] = {
         "until": END,
-        "horizon": HORIZON,
-        "window": WINDOW,
+        "closes": CLOSES,
         "classes": [0, 1],
         "caps": Caps(),
         **changed,
@@ -124,24 +123,21 @@ def test_a_prediction_that_is_there_twice_is_a_mistake_and_not_counted_twice() -
 
 
 def test_a_label_at_the_watermark_counts_and_one_after_it_is_late() -> None:
-    closes = WINDOW[1] + HORIZON
-    on_time = label(1, 1, received=closes)
-    late = label(2, 1, received=closes + timedelta(milliseconds=1))
+    on_time = label(1, 1, received=CLOSES)
+    late = label(2, 1, received=CLOSES + timedelta(milliseconds=1))
     found = joined(labels(on_time, late))
     assert values(found) == {1: 1}
     assert found.counts["late"] == 1
 
 
 def test_a_late_correction_does_not_touch_the_closed_figure() -> None:
-    closes = WINDOW[1] + HORIZON
-    found = joined(labels(label(1, 1), label(1, 0, received=closes + HOUR)))
+    found = joined(labels(label(1, 1), label(1, 0, received=CLOSES + HOUR)))
     assert values(found) == {1: 1}
     assert (found.counts["late"], found.counts["corrected"]) == (1, 0)
 
 
 def test_what_a_label_says_of_its_own_time_makes_it_no_earlier() -> None:
-    closes = WINDOW[1] + HORIZON
-    found = joined(labels(label(1, 1, received=closes + HOUR, at=START + HOUR)))
+    found = joined(labels(label(1, 1, received=CLOSES + HOUR, at=START + HOUR)))
     assert found.counts["late"] == 1
     assert values(found) == {}
 
@@ -170,7 +166,7 @@ def test_without_a_window_each_prediction_has_a_watermark_of_its_own() -> None:
         label(0, 1, received=START + HORIZON + timedelta(seconds=30)),
         label(1, 1, received=START + HORIZON + timedelta(seconds=30)),
     )
-    assert values(joined(told, window=None)) == {1: 1}
+    assert values(joined(told, closes=None, horizon=HORIZON)) == {1: 1}
 
 
 # -- unknown --------------------------------------------------------------------------------------
@@ -186,11 +182,18 @@ def test_an_id_that_nobody_answered_is_unknown_and_counted() -> None:
 
 def test_labels_of_other_windows_are_neither_used_nor_unknown() -> None:
     wide = predictions(20)
-    window = (START, START + timedelta(minutes=10))
-    found = joined(labels(label(2), label(15)), wide, window=window)
-    assert found.frame.height == 10
-    assert found.counts["given"] == 1
-    assert found.counts["unknown"] == 0
+    ours, other = wide.filter(pl.col("in.a") != 5), wide.filter(pl.col("in.a") == 5)
+    told = labels(label(2), label(5), label(25))
+    found = joined(told, ours, known=other)
+    assert values(found) == {2: 1}
+    assert (found.counts["given"], found.counts["unknown"]) == (1, 0)
+    assert joined(told, ours).counts["unknown"] == 1
+    assert strangers(told, ours)["prediction_id"].to_list() == [prediction_id(5)]
+
+
+def test_a_join_without_a_watermark_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="watermark"):
+        joined(labels(), closes=None)
 
 
 def test_a_window_accounts_for_the_ids_that_it_is_given() -> None:
@@ -404,7 +407,7 @@ def slowly(told: list[dict[str, Any]], count: int, caps: Caps) -> tuple[dict[int
             at is not None and at > received + timedelta(minutes=5)
         ):
             becomes[place] = "early"
-        elif received > WINDOW[1] + HORIZON:
+        elif received > CLOSES:
             becomes[place] = "late"
         elif given_["label"] not in ("0", "1"):
             becomes[place] = "unreadable"

@@ -7,9 +7,10 @@ What lives here
     `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill), `alerts` (raise and
     acknowledge them, with what changed before in `alert_causes`), `runs` (of
     pipelines; `run_host` and its neighbours are what a run reaches of the workspace),
-    `comparison` (of two versions), `reading` (evidence, checks, bundles), `transparency` (one
-    statement, to be proven beside its artifact), `vulnerabilities` (and licences, of what a model
-    needs).
+    `feedback` (labels of what was predicted; `feedback_records` are those on the ledger,
+    `feedback_recorder` takes them from requests), `comparison` (of two versions), `reading`
+    (evidence, checks, bundles), `transparency` (one statement, to be proven beside its artifact),
+    `vulnerabilities` (and licences, of what a model needs).
 
 May import
     The workspace and the capabilities below it.
@@ -31,6 +32,7 @@ FAMILIES = (
     "comparison",
     "datasets",
     "extraction",
+    "feedback",
     "intake",
     "intake_data",
     "models",

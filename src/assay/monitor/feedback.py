@@ -119,8 +119,9 @@ def join(
     labels: pl.DataFrame,
     *,
     until: datetime,
-    horizon: timedelta,
-    window: tuple[datetime, datetime] | None = None,
+    horizon: timedelta | None = None,
+    closes: datetime | None = None,
+    known: pl.DataFrame | None = None,
     ids: tuple[str, str] | None = None,
     classes: VersionClasses = None,
     caps: Caps | None = None,
@@ -128,19 +129,20 @@ def join(
     """The predictions of a window with their labels as of `until`.
 
     `predictions` is a frame of the prediction log and `labels` one with the columns `GIVEN`, in the
-    order of the ledger.  With a `window`, its end and `horizon` make the watermark, and predictions
-    outside it serve only to recognise labels that are theirs; without, each prediction has a
-    watermark of its own, the `horizon` after it was made.
+    order of the ledger.  `closes` is the window's watermark; without, each prediction has one of
+    its own, `horizon` after it was made.
 
     A label that fits no prediction is ``unknown`` if its id lies in `ids`, the first and the last
-    id of which this window has to account; by default those of its own predictions.
+    id for which this window has to account (by default those of its own predictions), unless it is
+    `known`: of a prediction (id and row) in another window.
     """
+    if closes is None and horizon is None:
+        raise ValueError("neither a watermark nor a horizon is given")
     caps = caps or Caps()
-    here = _inside(predictions, window)
     told = labels.select(list(GIVEN)).cast(GIVEN).with_row_index("_place")
     told = told.filter(pl.col("received") <= _at(until))
-    told = _recognised(told, predictions, here, ids)
-    watermark = _at(window[1] + horizon) if window else pl.col("_made") + horizon
+    told = _recognised(told, predictions, known, ids or ids_of(predictions))
+    watermark = pl.col("_made") + horizon if closes is None else _at(closes)
     told = told.with_columns(
         pl.when(pl.col("_made").is_null())
         .then(pl.lit("unknown"))
@@ -155,44 +157,56 @@ def join(
     for settle in (_repeated, _daily, _latest, _shared, _agreed):
         told = settle(told, caps)
     told = told.with_columns(pl.col("_outcome").fill_null("used"))
-    return _joined(here, told, classes)
+    return _joined(predictions, told, classes)
+
+
+def ids_of(predictions: pl.DataFrame) -> tuple[str, str] | None:
+    """The first and the last id; None where there is none."""
+    if not predictions.height:
+        return None
+    ids = predictions["prediction_id"]
+    return cast("str", ids.min()), cast("str", ids.max())
+
+
+def strangers(
+    labels: pl.DataFrame, predictions: pl.DataFrame, ids: tuple[str, str] | None = None
+) -> pl.DataFrame:
+    """The labels, of those between the `ids`, that fit none of the predictions."""
+    ids = ids or ids_of(predictions)
+    if ids is None:
+        return labels.clear()
+    between = pl.col("prediction_id").is_between(pl.lit(ids[0]), pl.lit(ids[1]))
+    return labels.filter(between).join(_keys(predictions), on=_KEY, how="anti")
+
+
+def _keys(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.select(_KEY).cast({"row": pl.Int32})
 
 
 def _at(moment: datetime) -> pl.Expr:
     return pl.lit(moment).dt.convert_time_zone("UTC").cast(MOMENT)
 
 
-def _inside(predictions: pl.DataFrame, window: tuple[datetime, datetime] | None) -> pl.DataFrame:
-    if window is None:
-        return predictions
-    return predictions.filter((pl.col("at") >= _at(window[0])) & (pl.col("at") < _at(window[1])))
-
-
 def _recognised(
     told: pl.DataFrame,
     predictions: pl.DataFrame,
-    here: pl.DataFrame,
+    known: pl.DataFrame | None,
     ids: tuple[str, str] | None,
 ) -> pl.DataFrame:
-    """The labels that are for this window, with when and by which version it was answered; and
-    those that are for none."""
-    known = here.select(
+    """The labels that are for these predictions, with when and by which version each was answered;
+    and those that are for none."""
+    here = predictions.select(
         *_KEY,
         pl.col("at").cast(MOMENT).alias("_made"),
         pl.col("version").alias("_version"),
     ).cast({"row": pl.Int32})
-    if known.select(_KEY).is_duplicated().any():
+    if here.select(_KEY).is_duplicated().any():
         # One label would count twice.
         raise ValueError("a prediction is there twice")
-    elsewhere = predictions.select(_KEY).cast({"row": pl.Int32})
-    ours = told.join(known, on=_KEY, how="inner")
-    lost = told.join(elsewhere, on=_KEY, how="anti")
-    if ids is None and here.height:
-        ids = cast("str", here["prediction_id"].min()), cast("str", here["prediction_id"].max())
-    if ids is None:
-        lost = lost.clear()
-    else:
-        lost = lost.filter(pl.col("prediction_id").is_between(pl.lit(ids[0]), pl.lit(ids[1])))
+    ours = told.join(here, on=_KEY, how="inner")
+    lost = strangers(told, predictions, ids)
+    if known is not None:
+        lost = lost.join(_keys(known), on=_KEY, how="anti")
     nobody = [pl.lit(None, MOMENT).alias("_made"), pl.lit(None, pl.String).alias("_version")]
     return pl.concat([ours, lost.with_columns(nobody)]).sort("_place")
 

@@ -87,6 +87,13 @@ class Checked:
     def rows(self) -> int:
         return self.frame.height + self.refused.total()
 
+    def cap(self, most: int) -> None:
+        """Refuse what is over so many."""
+        over = self.frame.height - max(0, most)
+        if over > 0:
+            self.frame = self.frame.head(max(0, most))
+            self.refused["cap"] += over
+
     def told(self) -> dict[str, Any]:
         """For whoever gave the batch."""
         refused = dict(sorted(self.refused.items()))

@@ -1,0 +1,214 @@
+"""What an endpoint does with feedback: decide per token, check, keep durably, answer.
+
+`Recorder.permit` runs on the thread that decides (the event loop's), and looks there at everything
+that the ledger says.  `Recorder.__call__` runs on another and touches the spool only, so that the
+two never look at a changing state at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from assay.actions.feedback_records import (
+    caps_of,
+    classes_of,
+    ensure_ring,
+    given_today,
+    spool_of,
+)
+from assay.errors import Unavailable
+from assay.workspace.action import Action
+from assay.workspace.segments import Segments
+
+if TYPE_CHECKING:
+    from assay.monitor.labels import Classes
+    from assay.monitor.spool import Spool
+    from assay.workspace.door import Workspace
+
+SPOOL_KIND = "labels"
+ROLL_SECONDS = 60.0
+"""How long labels wait at most before they can be sealed, while requests come."""
+ROLL_BYTES = 16 << 20
+PERMIT_SECONDS = 1.0
+"""How old a permit may be when labels are kept, once anything changed."""
+_MOST_TOKENS = 10_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """One request's labels in the spool."""
+
+    source: str
+    received: int
+    """Microseconds since 1970."""
+    labels: list[tuple[str, int, str, int | None]]
+    """Prediction id, row, label and its own time."""
+    refused: dict[str, int]
+
+
+def microseconds(at: datetime) -> int:
+    """Since 1970, exactly."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def moment(since: int) -> datetime:
+    """The inverse of `microseconds`."""
+    return _EPOCH + since * _MICROSECOND
+
+
+@dataclass(slots=True)
+class _Permitted:
+    actor: str
+    epoch: int | None
+    at: float
+
+
+class Recorder:
+    """The feedback hooks of one endpoint; see `feedback_recorder`."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        project: str,
+        endpoint: str,
+        *,
+        ask: Action,
+        segments: Segments,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._workspace = workspace
+        self._project = project
+        self._endpoint = endpoint
+        self._ask = ask
+        self._segments = segments
+        self._monotonic = monotonic
+        self._tokens: dict[str, _Permitted] = {}
+        self._known_at: int | None = -1
+        self._classes: Classes = []
+        self._most = 0
+        self._days: dict[str, tuple[date, int]] = {}
+        self._lock = threading.Lock()
+        self._spool: Spool | None = None
+        self._opened = 0.0
+
+    # -- deciding ---------------------------------------------------------------------------------
+
+    def permit(self, token: str) -> str:
+        """The actor who may give feedback; raises `Denied`."""
+        epoch = self._workspace.epoch.read()
+        actor = self._segments.permit(token, self._ask)
+        self._look(actor, epoch)
+        if len(self._tokens) >= _MOST_TOKENS:
+            self._tokens.clear()
+        self._tokens[token] = _Permitted(actor, epoch, self._monotonic())
+        return actor
+
+    def _look(self, actor: str, epoch: int | None) -> None:
+        """What the ledger says of the model's classes, and of what the actor gave today."""
+        view = self._workspace.view
+        if epoch is None or epoch != self._known_at:
+            self._classes = classes_of(view, self._project, self._endpoint)
+            self._most = caps_of(view, self._project, self._endpoint).day
+            self._known_at = epoch
+        now = self._workspace.clock.now()
+        if self._days.get(actor, (None, 0))[0] != now.date():
+            if len(self._days) >= _MOST_TOKENS:
+                self._days.clear()
+            given = given_today(view, self._project, self._endpoint, actor, now)
+            self._days[actor] = (now.date(), given)
+
+    def _actor(self, token: str) -> str:
+        held = self._tokens.get(token)
+        if held is None:
+            self.permit(token)
+            held = self._tokens[token]
+        fresh = self._monotonic() - held.at <= PERMIT_SECONDS
+        if not fresh and (held.epoch is None or held.epoch != self._workspace.epoch.read()):
+            # What is allowed may have changed while the body arrived.
+            raise Unavailable(
+                "who may give feedback changed meanwhile", remedy="send it again", code="feedback"
+            )
+        return held.actor
+
+    # -- keeping ----------------------------------------------------------------------------------
+
+    def __call__(self, token: str, body: bytes) -> dict[str, Any]:
+        """Keep the labels of a body; what became of them.
+
+        Raises what `permit` raises, `Usage` for a body that is none, and `Unavailable` when they
+        cannot be kept: then none of them is.
+        """
+        from assay.monitor import labels
+
+        actor = self._actor(token)
+        given = labels.parse(body)
+        with self._lock:
+            now = self._workspace.clock.now()
+            checked = labels.check(given, now=now, classes=self._classes)
+            day, count = self._days.get(actor, (now.date(), 0))
+            so_far = count if day == now.date() else 0
+            checked.cap(self._most - so_far)
+            record = Kept(
+                actor,
+                microseconds(now),
+                [
+                    (name, row, label, None if at is None else microseconds(at))
+                    for name, row, label, at, _ in checked.frame.iter_rows()
+                ],
+                dict(checked.refused),
+            )
+            self._append(msgspec.msgpack.encode(record))
+            # Counted when they are kept: what failed may come again.
+            self._days[actor] = (now.date(), so_far + checked.frame.height)
+        return checked.told()
+
+    def _append(self, record: bytes) -> None:
+        spool = self._current()
+        try:
+            spool.append(record)
+        except Unavailable:
+            # It takes no more; what it has is kept, and the next request gets a new one.
+            self._roll()
+            raise
+        if spool.size >= ROLL_BYTES or self._monotonic() - self._opened >= ROLL_SECONDS:
+            self._roll()
+
+    def _current(self) -> Spool:
+        if self._spool is None:
+            from assay.monitor.spool import Spool
+
+            store = self._workspace.store
+            ring = store.rings.ring(ensure_ring(store, self._project))
+            about = {"project": self._project, "endpoint": self._endpoint}
+            self._spool = Spool.open(self._folder, ring, about, kind=SPOOL_KIND)
+            self._opened = self._monotonic()
+        return self._spool
+
+    @property
+    def _folder(self) -> Path:
+        return spool_of(self._workspace.layout, self._project, self._endpoint)
+
+    def _roll(self) -> None:
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            spool.roll()
+
+    def roll(self) -> None:
+        """Let what was kept be sealed: to be called now and then, and at the end."""
+        with self._lock:
+            self._roll()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.roll()
