@@ -45,8 +45,8 @@ _Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}
 _Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
 _Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
-_DURATION = re.compile(r"([0-9]{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _SHAPES = ({"is"}, {"one_of"}, {"least"}, {"most"}, {"least", "most"})
 
 
@@ -196,12 +196,12 @@ def digest_of(plan: Plan) -> Digest:
 
 
 def duration(text: str) -> timedelta:
-    """``90m``, ``12h``, ``30d``; raises `Usage`."""
+    """``90m``, ``12h``, ``30d``, ``4w``; raises `Usage`."""
     found = _DURATION.fullmatch(text)
     if found is None:
         raise Usage(
             f"{text[:40]!r} is no length of time",
-            remedy="write a number and s, m, h or d: 30d",
+            remedy="write a number and s, m, h, d or w: 30d",
             code="duration",
         )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})

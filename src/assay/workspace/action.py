@@ -149,6 +149,10 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The resource, entities and context for policy; raises `NotFound` or `Usage`."""
         raise NotImplementedError
 
+    def asked_by(self, view: View, actor: str) -> dict[str, Any]:  # noqa: ARG002 - for others.
+        """What of the context for policy depends on who asks."""
+        return {}
+
     def apply(self, doing: Doing) -> Outcome:
         """Do it.  May put blobs; must not touch the ledger."""
         raise NotImplementedError

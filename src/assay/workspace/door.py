@@ -174,11 +174,12 @@ class Workspace:
         return Asked(proven, asked, request), target, decision
 
     def _question(self, actor: str, mfa: bool, action: Action, target: Target, now: str) -> Request:
+        mine = action.asked_by(self.view, actor)
         return Request(
             principal=cedar.actor_uid(actor),
             action=cedar.uid("Action", action.name),
             resource=target.uid,
-            context={**target.context, "now": cedar.datetime(now), "mfa": mfa},
+            context={**target.context, **mine, "now": cedar.datetime(now), "mfa": mfa},
             entities=[
                 self.view.actor_entity(actor, action.project, mfa=mfa),
                 *target.entities,
