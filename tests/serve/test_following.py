@@ -46,7 +46,7 @@ class World:
         self.make = make or Candidate
         first = self.make(self, "1")
         self.app = Application(first.endpoint)
-        self.follower = Follower(
+        self.follower: Follower[Candidate] = Follower(
             self.app,
             first,
             wanted=self.look,

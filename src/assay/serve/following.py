@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from assay.errors import AssayError
 from assay.serve.app import Application
@@ -33,11 +33,14 @@ class Candidate(Protocol):
         ...
 
     def close(self) -> None:
-        """End its process."""
+        """End its process; what it had begun is cut off."""
         ...
 
 
-class Follower:
+Ready = TypeVar("Ready", bound=Candidate)
+
+
+class Follower(Generic[Ready]):
     """Keeps an application at the version that is wanted.  Used from one thread.
 
     `current` is what answers now.  `wanted` names the version that is to answer; `prepare` returns
@@ -48,15 +51,15 @@ class Follower:
     def __init__(
         self,
         application: Application,
-        current: Candidate,
+        current: Ready,
         *,
         wanted: Callable[[], str],
-        prepare: Callable[[str], Candidate],
+        prepare: Callable[[str], Ready],
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._application = application
-        self._current = current
+        self.current = current
         self._wanted = wanted
         self._prepare = prepare
         self._say = say
@@ -83,7 +86,7 @@ class Follower:
 
     def close(self) -> None:
         """End what answers now."""
-        self._current.close()
+        self.current.close()
 
     def _change(self, before: str, version: str) -> None:
         candidate = self._prepare(version)
@@ -95,7 +98,7 @@ class Follower:
         except BaseException:
             candidate.close()
             raise
-        old, self._current = self._current, candidate
+        old, self.current = self.current, candidate
         old.close()
         cut = "" if ended else "; what it had begun took too long and was cut off"
         self._say(f"version {version} answers now, and {before} no more{cut}")
