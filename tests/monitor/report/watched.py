@@ -24,6 +24,10 @@ from assay.monitor.report.model import (
     Window,
 )
 
+CATEGORIES = (
+    *("student", "employee", "self-employed", "retired", "unpaid"),
+    *("armed forces", "other", "new", "none"),
+)
 START = datetime(2026, 1, 5, tzinfo=timezone.utc)
 LIMIT = math.log(365)
 PROMISE = Promise(
@@ -92,7 +96,7 @@ def windows(
     count: int, *, drift: int | None = None, seed: int = 0, labels: float = 0.9
 ) -> tuple[Window, ...]:
     """`count` days; after `drift` the evidence grows, and the errors do once labels come."""
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311
     found: list[Window] = []
     levels = {"data_drift": 0.0, "prediction_drift": 0.0, "performance": 0.0, "quality": -2.0}
     rung: set[str] = set()
@@ -145,20 +149,13 @@ def windows(
 def feature(
     name: str, number: int, *, count: int = 60, moved: bool = False, category: bool = False
 ) -> Feature:
-    rng = random.Random(number)
+    rng = random.Random(number)  # noqa: S311
     cells = 9 if category else 18
     weights = [math.exp(-(((i - cells * 0.4) / (cells * 0.25)) ** 2)) for i in range(cells)]
     shift = [
         w * (1 + (1.4 * i / cells if moved else rng.gauss(0, 0.03))) for i, w in enumerate(weights)
     ]
-    labels = (
-        tuple(
-            ["student", "employee", "self-employed", "retired", "unpaid", "armed forces"]
-            + ["other", "new", "none"]
-        )
-        if category
-        else tuple(f"{i * 5:g}" for i in range(cells))
-    )
+    labels = CATEGORIES if category else tuple(f"{i * 5:g}" for i in range(cells))
     level = 0.0
     history: list[float] = []
     for i in range(count):
@@ -180,8 +177,8 @@ def feature(
     )
 
 
-def slices(count: int = 6, **more: object) -> tuple[Slice, ...]:
-    rng = random.Random(5)
+def slices(count: int = 6) -> tuple[Slice, ...]:
+    rng = random.Random(5)  # noqa: S311
     names = [("sex", "female"), ("sex", "male"), ("age_group", "16-24"), ("age_group", "65+")]
     names += [("region", f"region {i}") for i in range(count)]
     return tuple(
@@ -209,7 +206,8 @@ def alert(**more: object) -> Alert:
         "id": "3f9a01c2d4e5b677-1",
         "kind": "data_drift",
         "severity": "warning",
-        "title": "employment: the inputs are no longer those that the model was tested on (AGEP, ESR)",
+        "title": "employment: the inputs are no longer those that the model was tested on "
+        "(AGEP, ESR)",
         "raised": at(48),
         "window": 47,
         "since": 41,
@@ -252,7 +250,8 @@ def alarmed(count: int = 60) -> Report:
                 id="aa9a01c2d4e5b677-1",
                 kind="performance",
                 severity="critical",
-                title="employment: labels confirm that the performance has fallen (the slice age_group=65+)",
+                title="employment: labels confirm that the performance has fallen "
+                "(the slice age_group=65+)",
                 window=52,
                 since=44,
                 raised=at(52),

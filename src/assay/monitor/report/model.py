@@ -284,6 +284,8 @@ class Report(_Part, frozen=True, kw_only=True):
     promise: Promise | None = None
     windows: tuple[Window, ...] = ()
     """In their order."""
+    compared: str = ""
+    """Which windows `Feature.current` counts: "window 59", "windows 52 to 59"."""
     features: tuple[Feature, ...] = ()
     slices: tuple[Slice, ...] = ()
     alerts: tuple[Alert, ...] = ()
