@@ -23,6 +23,7 @@ from assay.actions.administration import (
 from assay.actions.alerts import AcknowledgeAlert, RaiseAlerts, ReadAlerts
 from assay.actions.assessment import AssessModel
 from assay.actions.backups import BackupRings
+from assay.actions.baselines import SetBaseline
 from assay.actions.boms import FindInBoms, ReadBom, WriteBom
 from assay.actions.comparison import CompareModels
 from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn
@@ -31,6 +32,7 @@ from assay.actions.feedback import AddFeedback, GiveFeedback, SealFeedback
 from assay.actions.intake import Intake, RejectIntake, ReleaseIntake
 from assay.actions.intake_data import ReleaseData
 from assay.actions.models import ScanModel
+from assay.actions.notifications import Notify, TestChannels
 from assay.actions.people import (
     CreateToken,
     DisableActor,
@@ -39,6 +41,7 @@ from assay.actions.people import (
     RevokeKey,
     RevokeToken,
 )
+from assay.actions.predictions import EraseSubjects, ReadPredictions, SealPredictions
 from assay.actions.reading import ExportEvidence, ReadEvidence
 from assay.actions.release import Approve, Hold, Promote, Revoke, Supersede
 from assay.actions.runs import ReadRun, RunPipeline
@@ -154,6 +157,14 @@ ADMIN: dict[str, Callable[[Town], Action]] = {
     "back up": lambda _: BackupRings(project=WORKSPACE),
     "rotate the key": lambda _: RotateKey(project=WORKSPACE, reason="yearly"),
     "rotate a ring": lambda _: RotateRing(project=WORKSPACE, ring="alpha/data"),
+    "erase people": lambda _: EraseSubjects(
+        project=WORKSPACE,
+        of="alpha",
+        people=("0" * 32,),
+        reason="asked",
+        ticket="T1",
+        until="2026-01-01T00:00:00.000Z",
+    ),
     "destroy a ring": lambda _: DestroyRing(
         project=WORKSPACE, ring="alpha/data", reason="end", ticket="T1"
     ),
@@ -268,6 +279,12 @@ TABLE: dict[str, Row] = {
         ),
         BUILDERS,
     ),
+    "set a baseline": Row(
+        lambda _, project: SetBaseline(
+            **_version(project), data="test" if project == "alpha" else "other"
+        ),
+        BUILDERS,
+    ),
     "compare": Row(
         lambda _, project: CompareModels(
             project=project, model=_model(project), version="2", base="1", data="test"
@@ -301,6 +318,13 @@ TABLE: dict[str, Row] = {
         lambda _, project: Kill(project=project, endpoint=_model(project), reason="stop"),
         {"operator"},
     ),
+    "seal predictions": Row(
+        lambda _, project: SealPredictions(project=project, endpoint=_model(project)),
+        {"ml_engineer", "operator", "pipeline"},
+    ),
+    "read predictions": Row(
+        lambda _, project: ReadPredictions(project=project, endpoint=_model(project)), BUILDERS
+    ),
     "raise alerts": Row(
         lambda _, project: RaiseAlerts(project=project, endpoint=_model(project), signals=(GAP,)),
         {"ml_engineer", "operator", "pipeline"},
@@ -310,6 +334,14 @@ TABLE: dict[str, Row] = {
             project=project, endpoint=_model(project), alert=_alert(project), reason="known"
         ),
         {"ml_engineer", "operator", "approver"},
+    ),
+    "tell the channels": Row(
+        lambda _, project: Notify(project=project, endpoint=_model(project)),
+        {"ml_engineer", "operator", "pipeline"},
+    ),
+    "test the channels": Row(
+        lambda _, project: TestChannels(project=project, endpoint=_model(project)),
+        {"ml_engineer", "operator", "pipeline"},
     ),
     "read alerts": Row(
         lambda _, project: ReadAlerts(project=project),

@@ -4,8 +4,10 @@ What lives here
     `people` (actors, roles, keys, tokens), `administration` (projects, policy, key rings),
     `datasets`, `models` (register), `extraction` (from sources; examine), `intake` (of somebody
     else's models, with `intake_data`, `intake_records` and `intake_sources`), `assessment`,
+    `baselines` (what is normal for a version),
     `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill), `alerts` (raise and
-    acknowledge them, with what changed before in `alert_causes`), `runs` (of
+    acknowledge them, with what changed before in `alert_causes`), `notifications` (tell them to the
+    channels), `runs` (of
     pipelines; `run_host` and its neighbours are what a run reaches of the workspace),
     `feedback` (labels of what was predicted; `feedback_records` are those on the ledger,
     `feedback_recorder` takes them from requests), `comparison` (of two versions), `reading`
@@ -28,6 +30,7 @@ FAMILIES = (
     "administration",
     "alerts",
     "assessment",
+    "baselines",
     "boms",
     "comparison",
     "datasets",
@@ -36,7 +39,9 @@ FAMILIES = (
     "intake",
     "intake_data",
     "models",
+    "notifications",
     "people",
+    "predictions",
     "reading",
     "release",
     "runs",

@@ -200,8 +200,8 @@ class Examine(Action, frozen=True, kw_only=True):
 
 
 class CollectGarbage(Action, frozen=True, kw_only=True):
-    """Delete what no dataset, model version, run, intake or policy refers to, after 24 hours of
-    grace."""
+    """Delete what no dataset, model version, run, intake, prediction or policy refers to, after 24
+    hours of grace."""
 
     name: ClassVar[str] = "maintain"
 
@@ -210,6 +210,7 @@ class CollectGarbage(Action, frozen=True, kw_only=True):
 
     def apply(self, doing: Doing) -> Outcome:
         from assay.actions.intake_records import kept_of_intakes
+        from assay.actions.prediction_records import kept_of_predictions
         from assay.actions.run_keeping import kept_of_runs
         from assay.actions.vulnerabilities import kept_advisories
 
@@ -218,6 +219,7 @@ class CollectGarbage(Action, frozen=True, kw_only=True):
             *kept_of_runs(doing.view, doing.store),
             *kept_of_intakes(doing.view),
             *kept_advisories(doing.view),
+            *kept_of_predictions(doing.view),
         ]
         collected = doing.store.collect(needed, doing.clock.now())
         return Outcome(collected)

@@ -5,8 +5,8 @@ raises `Unavailable` when it would not: the endpoint then gives no answer.  Behi
 `assay.monitor.spool.Spool` after the other, each closed when it is large or old enough, or when the
 day (UTC) ends, so that a sealed segment lies within one day.
 
-Whom a row is about is written down as a keyed hash, from the first byte on disk: the key is derived
-from the ring of the log, so that equal people have equal hashes in one project and in no other.
+Whom a row is about is written down as a keyed hash, from the first byte on disk: the key is the
+project's, so that equal people have equal hashes in one project and in no other.
 """
 
 from __future__ import annotations
@@ -62,16 +62,11 @@ def folder_of(root: Path, project: str, endpoint: str) -> Path:
     return root / "spool" / project / check_name(endpoint, what="endpoint")
 
 
-def pseudonyms(ring: Ring, subjects: Iterable[Any]) -> list[str | None]:
-    """Keyed hashes of the people that `subjects` names; None for nobody.
+def pseudonym(key: bytes, subject: Any) -> str | None:
+    """The keyed hash of whom `subject` names; None for nobody.
 
     A number counts as the text it is written as, so that ``17``, ``17.0`` and ``"17"`` are one.
     """
-    key = ring.derive("subjects")
-    return [_pseudonym(key, subject) for subject in subjects]
-
-
-def _pseudonym(key: bytes, subject: Any) -> str | None:
     if subject is None or subject == "" or subject != subject:
         return None
     if isinstance(subject, float) and subject.is_integer() and abs(subject) < _UNSAFE:
@@ -83,7 +78,8 @@ class PredictionLog:
     """Keeps every answer of one served version; see the module.  Any thread may call it.
 
     `ring` is asked for each new spool, so that a turned ring seals what comes after; `folder` is
-    `folder_of`; `subject` is the extra input that says whom a row is about, empty for none.
+    `folder_of`; `naming` is the key of pseudonyms; `subject` is the input that says whom a row is
+    about, empty for none.
     """
 
     def __init__(
@@ -93,6 +89,7 @@ class PredictionLog:
         meta: Meta,
         *,
         clock: Clock,
+        naming: bytes,
         subject: str = "",
         most_rows: int = MOST_ROWS,
         most_bytes: int = MOST_BYTES,
@@ -111,11 +108,11 @@ class PredictionLog:
         """Rows that were kept."""
         self._ring = ring
         self._clock = clock
+        self._naming = naming
         self._subject = subject
         self._most = (most_rows, most_bytes, most_seconds)
         self._lock = threading.Lock()
         self._spool: Spool | None = None
-        self._key = b""
         self._held = 0
         self._day = ""
         self._since = 0.0
@@ -174,7 +171,7 @@ class PredictionLog:
             self._roll()
         spool = self._spool or self._open(day)
         if record.subject is not None:
-            hashed = [_pseudonym(self._key, subject) for subject in record.subject]
+            hashed = [pseudonym(self._naming, subject) for subject in record.subject]
             record = msgspec.structs.replace(record, subject=hashed)
         try:
             spool.append(_encoder.encode(record))
@@ -186,10 +183,8 @@ class PredictionLog:
         self._held += record.rows
 
     def _open(self, day: str) -> Spool:
-        ring = self._ring()
         about = msgspec.to_builtins(self.meta)
-        self._spool = Spool.open(self.folder, ring, about, kind=KIND)
-        self._key = ring.derive("subjects")
+        self._spool = Spool.open(self.folder, self._ring(), about, kind=KIND)
         self._held, self._day, self._since = 0, day, time.monotonic()
         return self._spool
 

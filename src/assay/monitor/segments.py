@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -32,9 +33,9 @@ MOST_BYTES = 1 << 30
 _NAME = "assay"
 _FLOATS = ("FP16", "FP32", "FP64")
 
-Sealer = Callable[[Sequence[tuple[str, str, bytes]]], "list[tuple[bytes, bytes] | None]"]
-"""Seals what rows say of people: (subject, place, content) → (key's name, sealed content), or None
-for a person whose predictions of that time are to be forgotten."""
+Sealer = Callable[[Sequence[tuple[str, datetime, str, bytes]]], list[tuple[bytes, bytes]]]
+"""Seals what rows say of people: (subject, time, place, content) → (key's name, sealed content),
+both empty where it is to be forgotten."""
 Opener = Callable[[Sequence[tuple[bytes, str, bytes]]], "list[bytes | None]"]
 """The inverse: (key's name, place, sealed content) → content, None where the key was destroyed."""
 
@@ -113,13 +114,31 @@ def describe(
 # -- writing --------------------------------------------------------------------------------------
 
 
+def check(record: Record, meta: Meta) -> None:
+    """Raise `Corrupt` for a record that does not fit `meta`."""
+    rows = record.rows
+    wrong = record.columns.keys() != {given.name for given in meta.inputs} or any(
+        len(values) != rows for values in (*record.columns.values(), *record.extras.values())
+    )
+    outputs = {output.name: output for output in record.outputs}
+    wrong = wrong or outputs.keys() != {output.name for output in meta.outputs}
+    wrong = wrong or any(output.shape[:1] != [rows] for output in record.outputs)
+    wrong = wrong or (record.subject is not None and len(record.subject) != rows)
+    if wrong:
+        raise Corrupt(
+            f"the record of prediction {record.id} does not fit {meta.endpoint}@{meta.version}",
+            remedy="this is a mistake of whatever wrote it; report it",
+            code="predictions.record",
+        )
+
+
 def frame_of(records: Sequence[Record], meta: Meta) -> pl.DataFrame:
     """The rows of `records`; raises `Corrupt` for one that does not fit `meta`."""
     import polars as pl
 
+    for record in records:
+        check(record, meta)
     counts = [record.rows for record in records]
-    for record, rows in zip(records, counts, strict=True):
-        _check(record, rows, meta)
 
     def each(value: Callable[[Record], Any]) -> list[Any]:
         return [v for record, n in zip(records, counts, strict=True) for v in [value(record)] * n]
@@ -177,9 +196,9 @@ def _sealed(frame: pl.DataFrame, seal: Sealer) -> pl.DataFrame:
     rows = frame.filter(about)
     contents = [msgspec.msgpack.encode(row) for row in rows.select(names).iter_rows()]
     places = _places(rows)
-    asked = list(zip(rows["subject"].to_list(), places, contents, strict=True))
-    answers = iter(seal(asked))
-    pairs = [next(answers) or (b"", b"") if person else (None, None) for person in about.to_list()]
+    times = rows["at"].to_list()
+    answers = iter(seal(list(zip(rows["subject"].to_list(), times, places, contents, strict=True))))
+    pairs = [next(answers) if person else (None, None) for person in about.to_list()]
     return frame.with_columns(
         pl.when(about).then(None).otherwise(pl.col(name)).alias(name) for name in names
     ).with_columns(
@@ -294,22 +313,6 @@ def _column_of(output: Output, positive: int | str) -> int | None:
 
 
 # -- inside ---------------------------------------------------------------------------------------
-
-
-def _check(record: Record, rows: int, meta: Meta) -> None:
-    wrong = record.columns.keys() != {given.name for given in meta.inputs} or any(
-        len(values) != rows for values in (*record.columns.values(), *record.extras.values())
-    )
-    outputs = {output.name: output for output in record.outputs}
-    wrong = wrong or outputs.keys() != {output.name for output in meta.outputs}
-    wrong = wrong or any(output.shape[:1] != [rows] for output in record.outputs)
-    wrong = wrong or (record.subject is not None and len(record.subject) != rows)
-    if wrong:
-        raise Corrupt(
-            f"the record of prediction {record.id} does not fit {meta.endpoint}@{meta.version}",
-            remedy="this is a mistake of whatever wrote it; report it",
-            code="predictions.record",
-        )
 
 
 def _rows_of(record: Record, output: Output, rows: int) -> list[Any]:

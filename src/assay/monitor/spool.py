@@ -320,7 +320,8 @@ def _unwritable(path: Path, error: OSError) -> Unavailable:
 def recover(folder: Path, ring_of: Callable[[str], Ring]) -> Generator[Recovered]:
     """Every spool that no living process writes, oldest first, each locked while it is looked at.
 
-    Raises what `ring_of` raises, except that a ring was destroyed: that is said of the spool.
+    Raises what `ring_of` raises, except that a ring was destroyed or is not there: that is said of
+    the spool.
     """
     if not folder.exists():
         return
@@ -375,9 +376,9 @@ def read(path: Path, ring_of: Callable[[str], Ring]) -> Recovered:
         return Recovered(path, None, {}, [], False, 0, Damage(0, size, error.message))
     try:
         ring = ring_of(header.ring)
-    except NotFound as error:
+    except (NotFound, Usage) as error:
         if error.code != f"{NotFound.kind}.{SHREDDED}":
-            raise
+            return Recovered(path, header, {}, [], False, 0, Damage(0, len(data), error.message))
         return Recovered(path, header, {}, [], False, 0, None, shredded=True)
     try:
         sealed = data[start : start + SEALED_KEY]
