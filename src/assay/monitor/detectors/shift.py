@@ -4,18 +4,19 @@ The promise
 -----------
 With ``arl = A`` windows (a year's windows, divided by the false alarms a year that are tolerated):
 
-    as long as nothing has changed, each window is in alarm with probability at most 1/A.
+    as long as nothing has changed, each window is in alarm with probability at most 1/(2A).
 
-So the expected number of false alarms in a year is at most what was asked for, a false alarm within
-T windows has probability at most T/A, and the mean time to the first one is at least A/2.  This
-holds for every number of rows in reference and windows, for any dependence among features and
-cuts, and without any asymptotics.
+So a false alarm within T windows has probability at most T/(2A); the mean time to the first one is
+at least A windows (the sum over T of 1 - T/(2A)); and in A windows at most half a false alarm is to
+be expected.  This holds for every number of rows in reference and windows, for any dependence among
+features and cuts, and without any asymptotics.
 
 Why it holds
 ------------
 *Assumed*: rows are independent, and as long as nothing has changed, the odds of each cut (see
-`cuts`) in any later row are at most w = exp(tolerance) times those in any earlier one, either way;
-reference rows come first.  With tolerance 0 that says: identically distributed.
+`cuts`) in any later row are at most w times those in any earlier one, and at least 1/w times;
+reference rows come first.  With tolerance 0, w = 1: identically distributed.  Otherwise w is
+exp(tolerance) for a cut through the middle, and more for an uneven one: see `log_odds_at`.
 
 At the end of window T, and for each of some look-backs L fixed in advance, the last L windows (the
 *block*) are compared with everything before them (reference and earlier windows, the *history*).
@@ -31,9 +32,9 @@ For a cut, let X be the rows inside in the block, H those in the history, N = X 
    with a.  The conditional law of X given N has probabilities proportional to P(X=x) P(H=N-x), so
    it is smaller, in the same order, than Fisher's noncentral law with odds ratio b/a, and so than
    the one with w.  The p-value under w is therefore valid for *every* drift within the tolerance,
-   also for one that changes from row to row.
-3. Cuts and look-backs have weights that sum to one; the window is in alarm when p <= weight / A for
-   one of them.  By the union bound that has probability at most 1/A.
+   also for one that changes from row to row.  (w may depend on N, on which all is conditional.)
+3. Cuts and look-backs have weights that sum to one; the window is in alarm when p <= weight / (2A)
+   for one of them.  By the union bound that has probability at most 1/(2A).
 4. `tails` rounds every p-value up, and cuts whose p-value is not computed only take chances away.
 
 What was not built, and why
@@ -44,12 +45,15 @@ p-values of successive windows are independent and uniform (given the pooled cou
 came later, p_t is uniform: a backward filtration), the exact ones are larger, and a decreasing
 calibrator (Vovk and Wang, *E-values*, 2021) keeps that order.  But an average over many cuts or
 features needs all of them to be e-values in *one* forward filtration, and there they are not: the
-joint law of two cuts' p-values depends on the pooled counts, which later p-values depend on as well
-(what can go wrong: Choe and Ramdas, *Combining evidence across filtrations*, 2024, arXiv
-2402.09698).  In the backward filtration all are e-values, so max over s of the averaged product of
-e_s..e_T exceeds A with probability at most 1/A, by Ville's inequality read backwards; that is
-right, but compares a window with a history that already holds the change, and needs more evidence
-for an alarm than the exact p-value of the whole block (a calibrated p is never above 1/p).
+joint law of two cuts' p-values depends on the pooled counts, and so do later p-values.  The smallest
+example: shares 0.4, 0.4, 0.2, two rows in the reference and in each window, cuts "first" and
+"second" category.  The e-value 5 x [p <= 1/5] of the second window's first cut has mean 1 given
+that cut's own past, and 1.07 given that both cuts had p <= 1/2 in the first window (a test computes
+it; in general: Choe and Ramdas, *Combining evidence across filtrations*, 2024, arXiv 2402.09698).
+In the backward filtration all are e-values, so that the averaged product of e_s..e_T exceeds A for
+some s with probability at most 1/A, by Ville's inequality read backwards.  That is right, but it
+compares a window with a history that already holds the change, and needs more evidence for an alarm
+than the exact p-value of the whole block (a calibrated p is never above 1/p).
 ``bench/monitor_truth.py`` prints all three side by side.
 
 After an alarm
@@ -164,7 +168,7 @@ class Shift:
                 remedy="record a baseline from rows that the model has been tested on",
                 code="monitor.reference",
             )
-        self.log_limit, self.tolerance, self.restart = math.log(arl), float(tolerance), restart
+        self.log_limit, self.tolerance, self.restart = math.log(2 * arl), float(tolerance), restart
         watched = {name: c for name, c in counts.items() if name not in self.unwatched}
         self._cuts = cuts_of(watched, kinds, weights)
         self._history = np.concatenate(list(watched.values()))
