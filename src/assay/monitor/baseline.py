@@ -307,29 +307,40 @@ class Baseline:
 
     def observe(self, frame: pl.DataFrame, scores: ArrayLike) -> dict[str, Any]:
         """A window of the prediction log in the cells of this baseline, as plain JSON:
-        ``{rows, profile, scores: {counts, called}, slices: [{column, value, rows, scores}]}``."""
-        given = self.answered(scores) if frame.height else None
+        ``{rows, profile, scores: {counts, called, broken}, slices: [{column, value, rows,
+        scores}]}``.
+
+        `scores` are probabilities, rows × classes or of the positive class; rows whose scores are
+        none are only counted, as `broken`.  Of fewer rows than the layout's least nothing is said
+        but their number.
+        """
         profile = profiles.measure(frame, self.layout, prefix="in.").to_dict()
         found: dict[str, Any] = {"rows": frame.height, "profile": profile}
-        if given is None or not profile["columns"]:
+        if not profile["columns"]:
             return {**found, "scores": None, "slices": []}
+        array = np.asarray(scores, dtype=np.float64)
+        whole = performance.probable(array)
+        given = self.answered(array[whole])
         found["scores"] = {
             "counts": profiles.scores(given.score, self.edges).tolist(),
             "called": _called(given),
+            "broken": int((~whole).sum()),
         }
         found["slices"] = [
-            self._observe_slice(name, value, given.score[rows])
+            self._observe_slice(name, value, int(rows.sum()), given.score[rows[whole]])
             for name, assigned in slices(frame, self.slicing).items()
             for value, rows in assigned.parts()
         ]
         return found
 
-    def _observe_slice(self, column: str, value: str, score: layouts.Floats) -> dict[str, Any]:
+    def _observe_slice(
+        self, column: str, value: str, rows: int, score: layouts.Floats
+    ) -> dict[str, Any]:
         """Without scores where the reference has too few rows of the slice, or the window has."""
         known, counts = self.slice_of(column, value), None
         if known is not None and known["state"] == "ok" and len(score) >= self.layout.least:
             counts = profiles.scores(score, known["scores"]["edges"]).tolist()
-        return {"column": column, "value": value, "rows": len(score), "scores": counts}
+        return {"column": column, "value": value, "rows": rows, "scores": counts}
 
 
 def read(predicate: dict[str, Any]) -> Baseline:

@@ -231,10 +231,11 @@ def _quantiles(
     after = np.searchsorted(below, wanted)
     nearer = wanted - below[after - 1] < below[after] - wanted
     inner = set((after - nearer).tolist())
-    for heavy in np.flatnonzero(counts * bins >= rows).tolist():
-        inner |= {heavy, heavy + 1}
+    heavy = np.flatnonzero(counts * bins >= rows)
+    around = {*heavy.tolist(), *(heavy + 1).tolist()}
     slack = rows // (8 * bins)
-    return _gaps(found, below, sorted(inner), slack, slack)
+    made = _gaps(found, below, sorted(inner - around), slack, slack)
+    return made + _gaps(found, below, sorted(around))
 
 
 def _ends(
@@ -278,7 +279,7 @@ def _gaps(
 def _step(pair: Floats) -> float:
     """How far beyond its end a range is taken to reach: as far as to the value before."""
     if len(pair) == 2:
-        return float(pair[1] - pair[0])
+        return min(float(pair[1]) - float(pair[0]), 1e300)
     return max(abs(float(pair[0])), 1.0) / 1_000
 
 

@@ -31,6 +31,15 @@ Z = 1.959963984540054
 """The normal quantile of two-sided 95 %."""
 _TOLERANCE = 1e-3
 
+METHOD = {
+    "level": 0.95,
+    "shares": "Wilson interval",
+    "auc": "Mann-Whitney; DeLong variance on the logit scale; exact at 0 and 1",
+    "f1": "Wilson interval of the share of rightly called rows among those positive or called so",
+    "brier": "normal interval; half the summed squares over the classes, so between 0 and 1",
+}
+"""For those who read the figures."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -112,7 +121,7 @@ def answered(
             f"the scores have the shape {np.shape(matrix)} for {len(named)} classes",
             code="performance.scores",
         )
-    wrong = ~(np.isfinite(table) & (table >= -_TOLERANCE) & (table <= 1 + _TOLERANCE)).all(axis=1)
+    wrong = ~probable(table)
     if wrong.any():
         raise Usage(
             f"the scores of {int(wrong.sum()):,} of {len(table):,} rows are no probabilities",
@@ -127,6 +136,12 @@ def answered(
         called = table.argmax(axis=1).astype(np.int64)
         score = table[np.arange(len(table)), called]
     return Answered(named, place, np.ascontiguousarray(score), called, table, threshold)
+
+
+def probable(scores: Floats) -> Bools:
+    """In which rows all scores are probabilities."""
+    fits = np.isfinite(scores) & (scores >= -_TOLERANCE) & (scores <= 1 + _TOLERANCE)
+    return fits if fits.ndim == 1 else np.logical_and.reduce(fits, axis=1)
 
 
 def judge(given: Answered, labels: Sequence[int | str]) -> Judged:

@@ -108,12 +108,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if isinstance(self.horizon, str)
             else _count(self.horizon["windows"], "window")
         )
+        weight = self.smallest_shift * math.tanh(self.smallest_shift / 4)
         shift = (
             "any change is worth an alarm, however small"
             if self.smallest_shift == 0
-            else f"a share of 50 % may move to {100 * share:.1f} % (odds times "
-            f"{math.exp(self.smallest_shift):.2f}) without an alarm, since small drifts are "
-            "everywhere"
+            else f"a share of 50 % may move to {100 * share:.1f} %, and any other by as much (a "
+            f"PSI of {weight:.2g}), without an alarm, since small drifts are everywhere"
         )
         return {
             "window": window,

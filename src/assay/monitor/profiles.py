@@ -60,11 +60,10 @@ class Moments(msgspec.Struct, frozen=True):
     def plus(self, other: Moments) -> Moments:
         """Both together (Chan, Golub & LeVeque, COMPSTAT 1982)."""
         n, apart = self.n + other.n, other.mean - self.mean
-        share = other.n / n
         return Moments(
             n,
             (self.n * self.mean + other.n * other.mean) / n,
-            self.m2 + other.m2 + apart * apart * self.n * share,
+            self.m2 + other.m2 + apart * apart * (self.n * other.n / n),
         )
 
     @property
@@ -292,7 +291,7 @@ def count(values: Floats, edges: list[float]) -> Integers:
 
 
 def _moments(values: Floats, edges: list[float]) -> Moments | None:
-    if not len(values) or not edges:
+    if not len(values) or len(edges) < 2:
         return None
     with np.errstate(all="ignore"):
         clipped = np.clip(values, edges[0], edges[-1])
