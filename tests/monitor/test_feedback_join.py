@@ -333,6 +333,16 @@ def test_a_new_source_cannot_silence_a_usual_one() -> None:
     assert found.sources["bank"]["used"] == 100
 
 
+def test_where_nothing_is_usual_yet_whoever_came_first_is_believed() -> None:
+    first = [label(n, 1) for n in range(50)]
+    second = [label(n, 0, source="audit") for n in range(50, 53)]
+    found = joined(labels(*first, *second), predictions(100))
+    assert found.counts["labelled"] == 53
+    late = [label(n, 0, source="thief") for n in range(53, 100)]
+    found = joined(labels(*second, *late), predictions(100))
+    assert found.sources["thief"]["used"] == 3
+
+
 def test_an_allowance_lets_a_known_source_in() -> None:
     second = [label(n, 0, source="audit") for n in range(10)]
     found = joined(labels(*second), caps=Caps(usual={"bank": 5000}, allowance=4))
@@ -434,8 +444,8 @@ def slowly(told: list[dict[str, Any]], count: int, caps: Caps) -> tuple[dict[int
                 becomes[final[key]] = "corrected"
             final[key] = place
     counts: dict[str, int] = defaultdict(int)
-    for _, source in final:
-        counts[source] += 1
+    for place in sorted(final.values()):
+        counts[told[place]["source"]] += 1
     for source in list(counts):
         limit = caps.limit(source, counts)
         mine = sorted((k for k in final if k[1] == source), key=lambda k: (k[0][-12:], k[0]))

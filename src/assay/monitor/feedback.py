@@ -9,7 +9,7 @@ No label is lost on the way: of every source, what it gave is the sum of what wa
 reason for which something was not (`Joined.sources`).
 
 One stolen token must not decide a figure.  So a source counts in a window for no more labels than
-others give (`Caps.share`), unless it is the only one there ever was, or gave as many before; which
+others give (`Caps.share`), unless it gave as many before, or is the first that there ever was; which
 of its rows those are, the ids say, that the endpoint drew at random, and nobody else chooses.
 """
 
@@ -64,11 +64,13 @@ class Caps:
     """Labels in a window that it usually gives, see `usual`."""
 
     def limit(self, source: str, given: Mapping[str, int]) -> float:
-        """How many of its labels count, when the sources `given` so many."""
+        """How many of its labels count, when the sources, in the order of their first label,
+        have `given` so many."""
         if not 0 < self.share <= 1:
             raise ValueError(f"a share of {self.share}")
-        alone = set(self.usual) | set(given) <= {source}
-        if alone or self.share == 1:
+        known = self.usual or list(given)[:1]
+        alone = {*known, *given} <= {source}
+        if alone or self.share == 1 or (not self.usual and source in known):
             return math.inf
         others = sum(count for name, count in given.items() if name != source)
         fair = others * self.share / (1 - self.share)
@@ -284,7 +286,7 @@ def _latest(told: pl.DataFrame, _: Caps) -> pl.DataFrame:
 def _shared(told: pl.DataFrame, caps: Caps) -> pl.DataFrame:
     """What is over a source's share of the window."""
     standing = _open(told)
-    given = dict(standing.group_by("source").len().iter_rows())
+    given = dict(standing.group_by("source", maintain_order=True).len().iter_rows())
     limits = {source: caps.limit(source, given) for source in given}
     bound = {name: int(limit) for name, limit in limits.items() if limit < given[name]}
     if not bound:
