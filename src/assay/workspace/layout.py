@@ -73,6 +73,29 @@ class ProjectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     intake: IntakeConfig = IntakeConfig()
 
 
+class ChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[alerts.channels]]``: where alerts are told, see `assay.monitor.channels`."""
+
+    name: str
+    kind: str
+    url: str
+    """The address, or where it is kept if it holds a secret: ``env:NAME`` or ``file:PATH``."""
+    credential: str = ""
+    """Where the token or USER:PASSWORD is, never the secret: ``env:NAME`` or ``file:PATH``."""
+    least: str = "warning"
+    projects: list[str] = []
+    repeat: str | None = None
+    timeout: int = 10
+    plain: bool = False
+    ca: str = ""
+
+
+class AlertsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[alerts]``."""
+
+    channels: list[ChannelConfig] = []
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``assay.toml``: committed, and free of secrets."""
 
@@ -91,6 +114,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     development: bool = False
     """Made with ``assay init --development``: no recovery recipient, and everybody is told so."""
     projects: dict[str, ProjectConfig] = {}
+    alerts: AlertsConfig = AlertsConfig()
 
 
 class Layout(msgspec.Struct, frozen=True):
