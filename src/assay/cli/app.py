@@ -28,6 +28,7 @@ from assay.cli import (
     model,
     people,
     policy,
+    predictions,
     projects,
     release,
     sampling,
@@ -51,6 +52,7 @@ _PARTS = (
     *(setup, data, sampling, model, intake, checking, release, serving, evidence),
     *(scan, suppressions, sign, runs, policy, people, projects, keys, upkeep, ci),
     *(ledger, witness, bom, vulnerabilities, licences),
+    predictions,
 )
 
 

@@ -16,6 +16,7 @@ _ROAD = (
     *("init", "doctor", "recover", "data", "run", "why", "model", "intake", "approve", "promote"),
     *(
         "serve",
+        "predictions",
         "passport",
         "export",
         "verify",
