@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from assay.actions.baselines import baseline_of
 from assay.actions.people import subject_of
 from assay.clock import parse_timestamp
 from assay.errors import AssayError, Conflict, Corrupt, NotFound
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 KIND = "predictions"
 LOSS = "prediction-loss"
 PRODUCER = "assay.monitor.log/1"
-_BASELINE = "baseline"
 _DAY = timedelta(days=1)
 _MOST_DAYS = 800
 """A longer time is looked for among all segments of the endpoint."""
@@ -327,7 +327,7 @@ def extras_of(view: View, found: VersionState, inputs: Iterable[str]) -> list[Co
         return []
     kinds = {str(c["name"]): str(c.get("type", "")) for c in dataset.details["schema"]}
     wanted = [subject_column(view, found), *found.details.get("sensitive", [])]
-    wanted += _slices(view, found)
+    wanted += (_plan(view, found) or {}).get("slices", [])
     taken = set(inputs)
     return [
         Column(name, _DATATYPES.get(kinds[name], "BYTES"))
@@ -336,10 +336,10 @@ def extras_of(view: View, found: VersionState, inputs: Iterable[str]) -> list[Co
     ]
 
 
-def _slices(view: View, found: VersionState) -> list[str]:
-    items = view.evidence(found.project, found.served or found.artifact)
-    plans = [i.statement.predicate["plan"] for i in items if kind_of(i.statement) == _BASELINE]
-    return [str(name) for name in plans[-1].get("slices", [])] if plans else []
+def _plan(view: View, found: VersionState) -> dict[str, Any] | None:
+    """How the version is watched, by its newest baseline."""
+    told = baseline_of(view, found.project, found.name, found.version)
+    return None if told is None else told["plan"]
 
 
 def open_log(
@@ -354,7 +354,7 @@ def open_log(
 ) -> PredictionLog:
     """The log of a version that is served: of `inputs`, `outputs` and `extras` as the endpoint has
     them.  Nothing is made before the first answer."""
-    from assay.monitor.log import PredictionLog
+    from assay.monitor import log
     from assay.monitor.segments import describe
 
     found = workspace.view.version(project, endpoint, version)
@@ -362,11 +362,14 @@ def open_log(
     subject = subject_column(workspace.view, found)
     beside = [extra for extra in extras if extra.name != subject]
     digest = found.served or found.artifact
-    return PredictionLog(
+    # A window by rows is made of whole segments: none may hold more than one window.
+    rows = ((_plan(workspace.view, found) or {}).get("window") or {}).get("rows", log.MOST_ROWS)
+    return log.PredictionLog(
         spools_of(workspace.layout, project, endpoint),
         lambda: ring_for(rings, project, clock.now()),
         describe(endpoint, found.version, digest, inputs, outputs, beside),
         clock=clock,
         naming=naming_key(rings, project),
         subject=subject,
+        most_rows=min(rows, log.MOST_ROWS),
     )

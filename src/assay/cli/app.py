@@ -26,6 +26,7 @@ from assay.cli import (
     ledger,
     licences,
     model,
+    monitor,
     people,
     policy,
     predictions,
@@ -51,7 +52,7 @@ _STOPPED = 130
 _PARTS = (
     *(setup, data, sampling, model, intake, checking, release, serving, evidence),
     *(scan, suppressions, sign, runs, policy, people, projects, keys, upkeep, ci),
-    *(ledger, witness, bom, vulnerabilities, licences),
+    *(ledger, witness, bom, vulnerabilities, licences, monitor),
     predictions,
 )
 

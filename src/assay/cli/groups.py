@@ -17,6 +17,7 @@ _ROAD = (
     *(
         "serve",
         "predictions",
+        "monitor",
         "passport",
         "export",
         "verify",

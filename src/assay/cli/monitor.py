@@ -1,0 +1,169 @@
+"""``assay monitor``: watch what runs, and look at what was found."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from assay.cli import monitor_baseline, output
+from assay.cli.groups import Group
+from assay.cli.output import emit, escape, note, say
+from assay.cli.session import As, AsJson, InProject, Session
+from assay.errors import AssayError, Usage
+
+_LEAST = 1.0
+_PATIENCE = 10
+"""Rounds in a row that may fail before the monitor gives up."""
+
+monitor = typer.Typer(cls=Group, no_args_is_help=True, help="Watch an endpoint.")
+Endpoint = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint: a model's name.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    monitor_baseline.add_to(monitor)
+    monitor.command("run")(run)
+    monitor.command("status")(status)
+    app.add_typer(monitor, name="monitor")
+
+
+def run(
+    name: Endpoint,
+    once: Annotated[bool, typer.Option("--once", help="One round, then end.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between two rounds.")] = 60.0,
+    actor: As = "",
+    project: InProject = "",
+    as_json: AsJson = False,
+) -> None:
+    """Seal what was answered, close windows, count labels, raise alerts, tell the channels.
+
+    Runs until it is stopped; with --once, as a scheduled job.  It may be killed at any time and
+    started again anywhere: what is recorded is done, and nothing else is kept.
+
+    \b
+    Example: assay monitor run credit
+             assay monitor run credit --once --json
+    """
+    if every < _LEAST:
+        raise Usage(f"a round every {every:g} seconds", remedy=f"--every {_LEAST:g} or more")
+    session = Session(actor, project, as_json)
+    session.view(f"monitoring of {name}")
+    if once:
+        done = _round(session, name)
+        emit(as_json, done, lambda: _tell(done))
+        return
+    _forever(session, name, every, as_json)
+
+
+def _forever(session: Session, name: str, every: float, as_json: bool) -> None:
+    stop = threading.Event()
+    # A round that has begun is brought to its end; Ctrl-C twice ends it where it is.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda n, _: _ask_to_stop(stop, n))
+    failed = 0
+    while True:
+        try:
+            done = _round(session, name)
+            failed = 0
+            if as_json or done["windows"] or done["measured"] or done["alerts"]:
+                emit(as_json, done, lambda done=done: _tell(done))
+        except AssayError as error:
+            failed += 1
+            note(f"{error.message}; trying again ({failed} of {_PATIENCE})")
+            if failed >= _PATIENCE:
+                raise
+        if stop.wait(min(every * 2**failed, 3600.0)):
+            note("stopped")
+            return
+
+
+def _ask_to_stop(stop: threading.Event, number: int) -> None:
+    if stop.is_set():
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+    stop.set()
+
+
+def _round(session: Session, name: str) -> dict[str, Any]:
+    from assay.actions.monitoring import observe
+
+    workspace = session.workspace
+    workspace.view.follow()
+    return observe(session.perform, workspace.view, workspace.layout, session.project, name)
+
+
+def _tell(done: Mapping[str, Any]) -> None:
+    for window in done["windows"]:
+        said = "" if window["state"] == "ok" else f" ({escape(window['state'])})"
+        span = f"{window['from'][:16]} to {window['to'][:16]}"
+        say(f"window {window['number']}: {window['rows']:,} rows, {span}{said}")
+    for window in done["measured"]:
+        share = f"{100 * window['coverage']:.0f} %"
+        say(f"window {window['number']}: labels of {share} of its rows are counted")
+    for alert in done["alerts"]:
+        colour = {"critical": "red", "warning": "yellow"}.get(alert["severity"], "blue")
+        say(f"[{colour}]{escape(alert['severity'])}[/] {escape(alert['title'])}")
+        for step in alert["next"]:
+            say(f"    {escape(step)}")
+    if not any(done[what] for what in ("windows", "measured", "alerts")):
+        say("nothing new: no window is over, no labels are complete, no alert has changed")
+
+
+def status(
+    name: Endpoint, actor: As = "", project: InProject = "", as_json: AsJson = False
+) -> None:
+    """Say in a few lines whether anything is wrong, since when, and what is promised.
+
+    Example: assay monitor status credit
+    """
+    from assay.actions.alerts import alerts_of
+    from assay.actions.monitor_records import readings, recorded
+
+    session = Session(actor, project, as_json)
+    view = session.view(f"monitoring of {name}")
+    with output.progress(as_json) as progress:
+        progress("reading what was recorded")
+        held = recorded(view, session.project, name)
+        found = readings(held)
+    open_alerts = [a for a in alerts_of(view, session.project, name) if a.open]
+    plan = held.plans().get(held.serving)
+    last = held.windows[-1] if held.windows else None
+    told: dict[str, Any] = {
+        "endpoint": name,
+        "version": held.serving,
+        "watched": plan is not None,
+        "promise": plan.promise if plan else None,
+        "windows": len(held.windows),
+        "last": last["to"] if last else None,
+        "labelled": len(held.performances),
+        "streams": {
+            stream: {"evidence": e.log_e, "limit": e.limit, "crossed": e.crossed}
+            for reading in found.readings()[-1:]
+            for stream, e in reading.streams.items()
+        },
+        "alerts": [
+            {"id": a.id, "severity": a.severity, "title": a.title, "state": a.state}
+            for a in open_alerts
+        ],
+    }
+    emit(as_json, told, lambda: _status(told))
+
+
+def _status(told: Mapping[str, Any]) -> None:
+    served = f"{escape(told['endpoint'])}@{escape(told['version'])}"
+    if not told["watched"]:
+        say(f"[bold]{served}[/] is not watched: nobody has measured what is normal for it")
+        say(f"  assay monitor baseline {served}")
+        return
+    say(f"[bold]{served}[/], {told['windows']:,} windows, {told['labelled']:,} with labels")
+    say(f"  {told['promise']}")
+    for stream, figures in told["streams"].items():
+        share = figures["evidence"] / figures["limit"]
+        say(f"  {stream}: {100 * share:.0f} % of the way to an alarm (on a logarithmic scale)")
+    for alert in told["alerts"]:
+        say(f"  {escape(alert['severity'])}: {escape(alert['title'])} ({escape(alert['id'])})")
+    if not told["alerts"]:
+        say("  no alert is open")
