@@ -78,7 +78,7 @@ def p_values(history: History) -> Floats:
 
 def p_rule(history: History) -> Alarms:
     """Any feature with p < 0.05."""
-    return (p_values(history) < 0.05).any(axis=1)
+    return np.asarray((p_values(history) < 0.05).any(axis=1))
 
 
 def bh_rule(history: History) -> Alarms:
@@ -111,7 +111,7 @@ def evidently_scores(history: History) -> Floats:
 
 def evidently_column(history: History) -> Alarms:
     """Any column that Evidently's defaults call drifted (0.1 or more)."""
-    return (evidently_scores(history) >= 0.1).any(axis=1)
+    return np.asarray((evidently_scores(history) >= 0.1).any(axis=1))
 
 
 def evidently_dataset(history: History) -> Alarms:

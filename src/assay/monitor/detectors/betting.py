@@ -92,7 +92,7 @@ class RiskReading:
     by_stream: dict[str, float]
     """log of each stream's money, its weight included."""
     since: dict[str, int]
-    """For each stream, the number of the window where its evidence began."""
+    """For each stream, the number of the window where its evidence began (Page 1954)."""
 
     @property
     def log_evidence(self) -> float:
@@ -157,11 +157,11 @@ class Risk:
         self.number += 1
         for name, limit in self.m.items():
             gain = _log_gain(streams[name], limit) if name in streams else np.zeros(len(STAKES))
-            money = self._money[name]
-            # The past is worth less than a fresh start: the evidence begins with this window.
-            if _log_mean(money) <= 0.0:
-                self._since[name] = self.number
-            self._money[name] = np.minimum(np.logaddexp(0.0, money) + gain, _MOST)
+            self._money[name] = np.minimum(np.logaddexp(0.0, self._money[name]) + gain, _MOST)
+            # Page's sums date the change: a stake whose gains since then are lost begins anew.
+            fresh = self._gains[name] <= 0
+            self._begun[name] = np.where(fresh, self.number, self._begun[name])
+            self._gains[name] = np.where(fresh, 0.0, self._gains[name]) + gain
         by_stream = {
             name: _log_mean(money) + self._log_weights[name] for name, money in self._money.items()
         }
@@ -174,7 +174,10 @@ class Risk:
             log_limit=self.log_limit,
             crossed=crossed,
             by_stream=by_stream,
-            since=dict(self._since),
+            since={
+                name: int(self._begun[name][np.argmax(gains)])
+                for name, gains in self._gains.items()
+            },
         )
         if crossed and self.restart:
             self._start()
@@ -182,7 +185,8 @@ class Risk:
 
     def _start(self) -> None:
         self._money = {name: np.full(len(STAKES), -np.inf) for name in self.m}
-        self._since = dict.fromkeys(self.m, self.number + 1)
+        self._gains = {name: np.zeros(len(STAKES)) for name in self.m}
+        self._begun = {name: np.full(len(STAKES), self.number + 1) for name in self.m}
 
 
 def tolerated(losses: Losses, *, margin: float = 0.0, doubt: float = 0.01) -> float:
@@ -192,9 +196,8 @@ def tolerated(losses: Losses, *, margin: float = 0.0, doubt: float = 0.01) -> fl
     1 + `margin`: the rise that is not worth an alarm.  The reference is finite; a detector that
     took its mean for the truth would cry wolf on every model that was a little lucky there.
 
-    The bound is what a gambler could not exclude: the largest mean against which the losses leave
-    him, betting with fixed stakes, with less than 1/doubt of his money (Waudby-Smith and Ramdas
-    2024).
+    The bound is Hoeffding's (1963, theorem 1), for independent losses in [0, 1]: the mean m for
+    which n times the Kullback-Leibler divergence of the measured mean from m is log(1/doubt).
     """
     if not 0 < doubt < 1 or not (math.isfinite(margin) and margin >= 0):
         raise errors.Usage(
@@ -204,21 +207,19 @@ def tolerated(losses: Losses, *, margin: float = 0.0, doubt: float = 0.01) -> fl
         )
     if losses.n == 0:
         return 1.0
-    low, high = min(1.0, losses.total / losses.n), 1.0
-    limit = -math.log(doubt)
-    for _ in range(50):
+    mean = min(max(losses.total / losses.n, 0.0), 1.0)
+    enough = -math.log(doubt) / losses.n
+    low, high = mean, 1.0
+    for _ in range(60):
         middle = (low + high) / 2
-        # A loss below m is a gain of 1 - l above 1 - m.
-        gains = Losses(losses.n, losses.n - losses.total, _flipped(losses))
-        against = _log_mean(_log_gain(gains, 1 - middle))
-        low, high = (low, middle) if against >= limit else (middle, high)
+        low, high = (middle, high) if _divergence(mean, middle) < enough else (low, middle)
     return min(1.0, high * (1 + margin))
 
 
-def _flipped(losses: Losses) -> float | None:
-    if losses.squares is None:
-        return None
-    return losses.n - 2 * losses.total + losses.squares
+def _divergence(mean: float, m: float) -> float:
+    """Kullback and Leibler's, of a coin with `mean` from one with `m`."""
+    parts = ((mean, m), (1 - mean, 1 - m))
+    return sum(a * math.log(a / b) if b else math.inf for a, b in parts if a)
 
 
 def _log_gain(losses: Losses, m: float) -> Floats:

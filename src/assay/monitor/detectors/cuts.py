@@ -134,8 +134,11 @@ def as_counts(name: str, values: npt.ArrayLike, cells: int | None = None) -> Int
         raise _bad(name, f"have {len(array)} cells where the reference has {cells}")
     if len(array) and (not np.isfinite(array).all() or (array < 0).any()):
         raise _bad(name, "are not all finite and at least 0")
+    # Compared as doubles first: what is far too large would not survive the cast.
+    if float(array.sum(dtype=np.float64)) > MOST_ROWS:
+        raise _bad(name, f"are more than {MOST_ROWS:,} rows")
     whole = array.astype(np.int64)
-    if (whole != array).any() or int(whole.sum()) > MOST_ROWS:
+    if (whole != array).any():
         raise _bad(name, "are not whole numbers of rows")
     return whole
 

@@ -45,7 +45,7 @@ p-values of successive windows are independent and uniform (given the pooled cou
 came later, p_t is uniform: a backward filtration), the exact ones are larger, and a decreasing
 calibrator (Vovk and Wang, *E-values*, 2021) keeps that order.  But an average over many cuts or
 features needs all of them to be e-values in *one* forward filtration, and there they are not: the
-joint law of two cuts' p-values depends on the pooled counts, and so do later p-values.  The smallest
+joint law of two cuts' p-values depends on the pooled counts, and so do later p-values.  A small
 example: shares 0.4, 0.4, 0.2, two rows in the reference and in each window, cuts "first" and
 "second" category.  The e-value 5 x [p <= 1/5] of the second window's first cut has mean 1 given
 that cut's own past, and 1.07 given that both cuts had p <= 1/2 in the first window (a test computes
