@@ -140,7 +140,7 @@ def export(
         )
     )
     # For its owner alone: what it holds is in the clear, and mostly about people.
-    with files.new_file(out) as stream:
+    with files.new_file(out, replace=False) as stream:
         if out.suffix == ".parquet":
             log.frame.write_parquet(stream)
         else:

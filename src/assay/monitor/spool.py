@@ -7,13 +7,8 @@ file's own, which a ring wraps, with its number as the nonce: a record that was 
 repeated or taken from elsewhere does not open.
 
 The file is locked (flock) by whoever writes it.  What can be locked by somebody else is therefore
-closed, or its process is dead: `recover` reads those.  Inside are
-
-1. ``assay/spool/v1``, newline, four bytes of length, the canonical JSON of `Header`;
-2. the 32-byte key as ``assay/sealed/v1``, bound to that header;
-3. frames: ``M`` (what the records are about, first), ``R`` (a record) or ``C`` (closed, last), four
-   bytes of length, four of check (CRC-32 of the first five XOR the frame's number), the sealed
-   content (AES-256-GCM, nonce: the number, from 0; additional data: the letter).
+closed, or its process is dead: `recover` reads those.  The bytes are described in
+`assay.monitor.spoolfile`.
 """
 
 from __future__ import annotations
@@ -23,35 +18,46 @@ import errno
 import fcntl
 import os
 import threading
-import zlib
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from secrets import token_bytes
 from typing import Any
 
 import msgspec
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from assay import canonical, files, ids
-from assay.errors import AssayError, Corrupt, NotFound, Unavailable, Usage, Verification
-from assay.store import SHREDDED, Ring
-from assay.store.rings import SEALED_KEY
+from assay.errors import Unavailable, Usage
+from assay.monitor.spoolfile import (
+    ABOUT,
+    CLOSED,
+    MAGIC,
+    RECORD,
+    SUFFIX,
+    Damage,
+    Header,
+    Recovered,
+    frame,
+    read,
+)
+from assay.store import Ring
 
-FORMAT = "assay/spool/v1"
-SUFFIX = ".spool"
+__all__ = [
+    "Damage",
+    "Header",
+    "Record",
+    "Recovered",
+    "Spool",
+    "Values",
+    "read",
+    "recover",
+    "waiting",
+]
+
 SYNC = 0.05
 """Seconds between a record's acknowledgement and the beginning of its sync to the disk, at most."""
 MOST_RECORD = 32 << 20
-MOST_BYTES = 256 << 20
-"""A spool larger than this is not read: whoever writes one closes it long before."""
-
-_MAGIC = FORMAT.encode() + b"\n"
-_ABOUT, _RECORD, _CLOSED = b"M", b"R", b"C"
-_HEAD = 9
-_TAG = 16
 _KEY = 32
-_MOST_HEADER = 1 << 16
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,54 +89,6 @@ class Values(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     shape: list[int]
     data: list[Any]
-
-
-class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is said in the clear: nothing about anybody."""
-
-    kind: str
-    id: str
-    ring: str
-    ring_id: str
-
-
-class Damage(msgspec.Struct, frozen=True):
-    """What of a spool cannot be read although it was written."""
-
-    records: int = 0
-    """Records that are known to be missing between others, or before the end that was noted."""
-    bytes: int = 0
-    """Bytes at the end that hold no readable record and no torn one."""
-    why: str = ""
-
-
-class Recovered(msgspec.Struct):
-    """A spool that nobody writes any more; locked for as long as `recover` yields it."""
-
-    path: Path
-    header: Header | None
-    """None when not even that can be read."""
-    about: dict[str, Any]
-    records: list[tuple[int, bytes]]
-    """Number (from 1) and bytes of every record that is whole, in the order of writing."""
-    closed: bool
-    """Whether its process closed it; otherwise that died."""
-    torn: int
-    """Bytes of a record that was being written: it was never acknowledged."""
-    damage: Damage | None
-    shredded: bool = False
-    """Whether its ring was destroyed: then nothing of it can be read ever again."""
-
-    def remove(self) -> None:
-        """Remove the file durably; what it held must be elsewhere by now."""
-        files.remove(self.path)
-
-    def set_aside(self) -> Path:
-        """Keep a damaged file for people, under a name that is not looked at again."""
-        kept = self.path.with_suffix(".damaged")
-        self.path.rename(kept)
-        files.sync_folder(kept.parent)
-        return kept
 
 
 class Spool:
@@ -171,7 +129,7 @@ class Spool:
         said = canonical.encode(header)
         key = token_bytes(_KEY)
         sealed = ring.seal(key, "spool", canonical.digest(said))
-        start = _MAGIC + len(said).to_bytes(4, "big") + said + sealed
+        start = MAGIC + len(said).to_bytes(4, "big") + said + sealed
         path = folder / f"{header.id}{SUFFIX}"
         temporary = folder / f".{header.id}.tmp"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -184,7 +142,7 @@ class Spool:
             # Locked under a name that nobody looks for, so that it is never seen without its lock.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             made._write(start)
-            made._frame(_ABOUT, msgspec.msgpack.encode(about))
+            made._frame(ABOUT, msgspec.msgpack.encode(about))
             os.fsync(handle)
             files.point("spool.staged")
             temporary.rename(path)
@@ -221,7 +179,7 @@ class Spool:
             if self._failed is not None:
                 raise _unwritable(self.path, self._failed)
             try:
-                self._frame(_RECORD, record)
+                self._frame(RECORD, record)
             except OSError as error:
                 self._failed = error
                 raise _unwritable(self.path, error) from error
@@ -242,7 +200,7 @@ class Spool:
                 with contextlib.suppress(OSError):
                     # Without it the records stand all the same, only their end is not noted.
                     if self._failed is None:
-                        self._frame(_CLOSED, b"", handle)
+                        self._frame(CLOSED, b"", handle)
                     os.fsync(handle)
                 return self.path
             finally:
@@ -261,12 +219,10 @@ class Spool:
     # -- inside -----------------------------------------------------------------------------------
 
     def _frame(self, letter: bytes, content: bytes, handle: int = -1) -> None:
-        sealed = self._aead.encrypt(self._number.to_bytes(12, "big"), content, letter)
-        lead = letter + len(sealed).to_bytes(4, "big")
-        check = zlib.crc32(lead) ^ (self._number & 0xFFFFFFFF)
+        made = frame(self._aead, self._number, letter, content)
         # Whatever becomes of this write, no other content is ever sealed with this number.
         self._number += 1
-        self._write(lead + check.to_bytes(4, "big") + sealed, handle)
+        self._write(made, handle)
 
     def _write(self, data: bytes, handle: int = -1) -> None:
         """All of `data` at the end of the file, or none of it; raises `OSError`."""
@@ -364,129 +320,3 @@ def _claimed(path: Path) -> Generator[int | None]:
         yield handle if there else None
     finally:
         os.close(handle)
-
-
-def read(path: Path, ring_of: Callable[[str], Ring]) -> Recovered:
-    """What a spool holds, damaged or not; see `recover`, which also locks it."""
-    try:
-        data = files.read(path, limit=MOST_BYTES, what="spool")
-        header, said, start = _header(path, data)
-    except Corrupt as error:
-        size = path.stat().st_size
-        return Recovered(path, None, {}, [], False, 0, Damage(0, size, error.message))
-    try:
-        ring = ring_of(header.ring)
-    except (NotFound, Usage) as error:
-        if error.code != f"{NotFound.kind}.{SHREDDED}":
-            return Recovered(path, header, {}, [], False, 0, Damage(0, len(data), error.message))
-        return Recovered(path, header, {}, [], False, 0, None, shredded=True)
-    try:
-        sealed = data[start : start + SEALED_KEY]
-        key = ring.open(sealed, "spool", canonical.digest(said), what=f"spool {path}")
-    except Verification as error:
-        return Recovered(path, header, {}, [], False, 0, Damage(0, len(data), error.message))
-    return _Reader(path, header, AESGCM(key), data, start + SEALED_KEY).read()
-
-
-def _header(path: Path, data: bytes) -> tuple[Header, bytes, int]:
-    at = len(_MAGIC) + 4
-    length = int.from_bytes(data[len(_MAGIC) : at], "big")
-    said = data[at : at + length]
-    damaged = Corrupt(
-        f"{path} is no spool, is damaged, or of a newer format than {FORMAT}", code="spool"
-    )
-    if not data.startswith(_MAGIC) or length > _MOST_HEADER or len(said) != length:
-        raise damaged
-    try:
-        header = msgspec.convert(canonical.decode(said), Header)
-    except (AssayError, msgspec.ValidationError) as error:
-        raise damaged from error
-    if header.id != path.stem:
-        raise damaged  # A copy under another name: its records may be known already.
-    return header, said, at + length
-
-
-class _Reader:
-    """Reads the frames of one spool, and goes on after what is damaged where it can."""
-
-    def __init__(self, path: Path, header: Header, aead: AESGCM, data: bytes, at: int) -> None:
-        self._found = Recovered(path, header, {}, [], False, 0, None)
-        self._aead = aead
-        self._data = data
-        self._at = at
-        self._next = 0
-        self._missing = 0
-        self._why = ""
-
-    def read(self) -> Recovered:
-        data, found = self._data, self._found
-        while self._at < len(data) and not found.closed:
-            number, content = self._frame(self._at)
-            if number == self._next and content is not None:
-                self._take(content)
-            elif self._is_torn(number):
-                found.torn = len(data) - self._at
-                break
-            elif not self._resume():
-                break
-        left = len(data) - self._at - found.torn
-        if left:
-            self._why = self._why or "there are bytes after its end"
-        if self._missing or left:
-            found.damage = Damage(self._missing, left, f"{found.path}: {self._why}")
-        return found
-
-    def _is_torn(self, number: int) -> bool:
-        """Whether what begins here was being written when the process or the power went."""
-        data, at = self._data, self._at
-        if number == self._next:
-            return at + _HEAD + self._length(at) > len(data)
-        # Less than a frame's head, or blocks that the disk had not got yet.
-        return len(data) - at < _HEAD or data.count(0, at) == len(data) - at
-
-    def _take(self, content: bytes) -> None:
-        letter = self._data[self._at : self._at + 1]
-        if letter == _ABOUT and self._next == 0:
-            self._found.about = msgspec.msgpack.decode(content)
-        elif letter == _CLOSED:
-            self._found.closed = True
-        elif letter == _RECORD:
-            self._found.records.append((self._next, content))
-        self._at += _HEAD + self._length(self._at)
-        self._next += 1
-
-    def _length(self, at: int) -> int:
-        return int.from_bytes(self._data[at + 1 : at + 5], "big")
-
-    def _frame(self, at: int) -> tuple[int, bytes | None]:
-        """The number a frame's head says (-1 for none), and its content if that opens."""
-        data = self._data
-        head = data[at : at + _HEAD]
-        if len(head) < _HEAD or head[:1] not in (_ABOUT, _RECORD, _CLOSED):
-            return -1, None
-        number = int.from_bytes(head[5:], "big") ^ zlib.crc32(head[:5])
-        end = at + _HEAD + self._length(at)
-        if end > len(data):
-            return number, None
-        try:
-            nonce = number.to_bytes(12, "big")
-            return number, self._aead.decrypt(nonce, data[at + _HEAD : end], head[:1])
-        except (InvalidTag, ValueError):
-            return number, None
-
-    def _resume(self) -> bool:
-        """Go on at the next frame that opens and comes later; whether there is one."""
-        self._why = "a record in it is altered"
-        at = self._at
-        while at + 1 < len(self._data):
-            follow = [self._data.find(letter, at + 1) for letter in (_RECORD, _CLOSED)]
-            follow = [place for place in follow if place >= 0]
-            if not follow:
-                return False
-            at = min(follow)
-            number, content = self._frame(at)
-            if content is not None and number >= max(self._next, 1):
-                self._missing += number - max(self._next, 1)  # Frame 0 is no record.
-                self._at, self._next = at, number
-                return True
-        return False
