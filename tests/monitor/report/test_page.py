@@ -301,7 +301,8 @@ def test_figures_of_any_kind_are_drawn_or_left_out_but_never_break_the_page(
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 
-_LOOK = b"""<!doctype html><title>waiting</title><iframe id=f src="/page" width=360></iframe><script>
+_LOOK = b"""<!doctype html><title>waiting</title><iframe id=f src="/page" width=360></iframe>
+<script>
 document.getElementById("f").onload = () => {
   const d = document.getElementById("f").contentDocument, w = d.defaultView;
   const all = [...d.querySelectorAll("*")];

@@ -23,8 +23,9 @@ from assay.monitor.report.compared import (
     features,
     figures,
     newest,
-    newest_reading,
     slices,
+    strongest,
+    together,
 )
 from assay.monitor.report.model import (
     About,
@@ -72,7 +73,7 @@ def build(given: Given) -> Report:
     notes = list(given.notes)
     held = _baselines(given.baselines, notes)
     later = _latest(given.performances)
-    readings = {reading.number: reading for reading in given.readings}
+    readings = {reading.number: reading for reading in together(given.readings)}
     whole = [p for p in given.windows if _is_whole(p)]
     kept = list(_latest(whole).values())
     if lost := len(given.windows) - len(whole):
@@ -85,8 +86,8 @@ def build(given: Given) -> Report:
     compared = newest(mine[1], kept) if mine else None
     # What was said of another version is no evidence about this one.
     own = {window.number for window in windows if window.version == version}
-    said = [reading for reading in given.readings if reading.number in own]
-    last = newest_reading(said)
+    said = [reading for number, reading in readings.items() if number in own]
+    last = strongest(said)
     return Report(
         about=given.about,
         baseline=_told(*mine) if mine else None,

@@ -14,15 +14,17 @@ from assay.monitor import effects
 from assay.monitor.profiles import Profile, merge
 from assay.monitor.report import words
 from assay.monitor.report.model import Evidence, Feature, Figure, Part, Reading, Slice
+from assay.monitor.watch import SCORE
 
 ROWS = 1_000
 """So many of the newest rows are compared with the baseline, if there are as many."""
 WINDOWS = 30
-"""Windows over which they may lie, at most."""
+"""Windows over which they may lie, at most; and in which the strongest evidence is looked for."""
 METRIC = ("accuracy", "auc", "f1", "brier")
 """What is shown of a group: the first that anybody knows."""
 
 Predicate = Mapping[str, Any]
+_INPUTS, _ANSWERS, _ERRORS = "data_drift", "prediction_drift", "performance"
 
 
 def count_of(value: object) -> int:
@@ -105,21 +107,38 @@ def _parts(told: object) -> list[Predicate]:
     return [p for p in told if isinstance(p, Mapping)] if isinstance(told, list | tuple) else []
 
 
-def newest_reading(readings: Sequence[Reading]) -> Reading:
-    """Each stream, feature and group as of the newest window that says anything about it."""
+def together(readings: Sequence[Reading]) -> list[Reading]:
+    """One reading a window, in their order: what is said with labels comes later than the rest."""
+    found: dict[int, Reading] = {}
+    for reading in readings:
+        held = found.get(reading.number, Reading(number=reading.number))
+        found[reading.number] = Reading(
+            number=reading.number,
+            streams={**held.streams, **reading.streams},
+            features={**held.features, **reading.features},
+            slices={**held.slices, **reading.slices},
+        )
+    return [found[number] for number in sorted(found)]
+
+
+def strongest(readings: Sequence[Reading]) -> Reading:
+    """Each stream as of the newest window that says anything about it, and each feature and group
+    at its strongest in the newest `WINDOWS`.
+
+    After an alarm evidence is gathered anew: what caused it must not be gone from the page then.
+    """
     streams: dict[str, Evidence] = {}
     features: dict[str, Part] = {}
     slices: dict[str, Part] = {}
     for reading in readings:
         streams |= reading.streams
-        features |= reading.features
-        slices |= reading.slices
-    return Reading(
-        number=readings[-1].number if readings else 0,
-        streams=streams,
-        features=features,
-        slices=slices,
-    )
+    for reading in readings[-WINDOWS:]:
+        for held, found in ((features, reading.features), (slices, reading.slices)):
+            for name, part in found.items():
+                if name not in held or part.log_e >= held[name].log_e:
+                    held[name] = part
+    number = readings[-1].number if readings else 0
+    return Reading(number=number, streams=streams, features=features, slices=slices)
 
 
 def features(
@@ -128,10 +147,9 @@ def features(
     readings: Sequence[Reading],
     last: Reading,
 ) -> list[Feature]:
+    """Every input, every column by which alone the rows are grouped, and the answers."""
     sizes = effects.of_profiles(read.profile, compared.profile) if compared else {}
     kinds = read.profile.kinds()
-    evidence = last.streams.get("data_drift")
-    limit = evidence.limit if evidence else math.log(read.plan.arl)
     found: list[Feature] = []
     for cells, before in zip(read.layout.columns, read.profile.columns, strict=True):
         now = compared.profile[cells.name] if compared else None
@@ -144,12 +162,12 @@ def features(
                 name=cells.name,
                 kind=kinds[cells.name],
                 log_e=part.log_e,
-                limit=limit,
+                limit=_limit(read, last, _INPUTS),
                 words=_moved(part, size),
                 labels=(*cells.names(), *rest),
                 reference=(*before.counts, before.other) if rest else tuple(before.counts),
                 current=_cells(now.counts, now.other if rest else None) if now else (),
-                history=_history(readings, cells.name),
+                history=_history(readings, _INPUTS, cells.name),
                 missing_reference=missing[0],
                 missing_current=missing[1],
                 effects={
@@ -159,17 +177,55 @@ def features(
                 },
             )
         )
+    known = {feature.name for feature in found}
+    extra = [c.name for c in read.slicing.columns if c.name not in known]
+    found += [_grouping(read, name, compared, readings, last) for name in extra]
     return [*found, _scores(read, compared, readings, last)]
+
+
+def _limit(read: baselines.Baseline, last: Reading, stream: str) -> float:
+    evidence = last.streams.get(stream)
+    return evidence.limit if evidence else math.log(read.plan.arl)
+
+
+def _grouping(
+    read: baselines.Baseline,
+    name: str,
+    compared: Newest | None,
+    readings: Sequence[Reading],
+    last: Reading,
+) -> Feature:
+    """A column that is no input, and by which rows are grouped: who comes may change, too."""
+    cells = next(c for c in read.slicing.columns if c.name == name)
+    labels = (*cells.names(), baselines.OTHER, baselines.MISSING)
+    before = tuple(int(count) for count in read.slice_counts()[name])
+    now = tuple(compared.slices.get((name, label), 0) for label in labels) if compared else ()
+    part = last.features.get(name, Part(log_e=0.0))
+    return Feature(
+        name=name,
+        kind="category",
+        log_e=part.log_e,
+        limit=_limit(read, last, _INPUTS),
+        words=_moved(part, {}),
+        labels=labels,
+        reference=before,
+        current=now,
+        history=_history(readings, _INPUTS, name),
+        effects=_distance(before, now),
+    )
 
 
 def _cells(counts: Sequence[int], other: int | None) -> tuple[int, ...]:
     return tuple(counts) if other is None else (*counts, other)
 
 
-def _history(readings: Sequence[Reading], name: str) -> tuple[float, ...]:
-    return tuple(r.features[name].log_e if name in r.features else 0.0 for r in readings)
+def _history(readings: Sequence[Reading], stream: str, name: str) -> tuple[float, ...]:
+    """Evidence in the windows that were judged; what is not named in one has none."""
+    judged = [reading.features for reading in readings if stream in reading.streams]
+    return tuple(features[name].log_e if name in features else 0.0 for features in judged)
 
 
+_UNSEEN = "The baseline never saw this group."
 _STATES = {
     "absent": "Requests came without this column.",
     "mistyped": "Text came where numbers were expected, or the reverse.",
@@ -182,11 +238,15 @@ def _moved(part: Part, size: Mapping[str, Any]) -> str:
     """What changed, in words, where there is anything to say."""
     said = [_STATES[size["state"]]] if size.get("state") in _STATES else []
     if part.words:
-        said.append(part.words)
+        said.append(_sentence(part.words))
     elif part.from_share is not None and part.to_share is not None:
         shares = words.percent(part.from_share), words.percent(part.to_share)
         said.append(f"The share that moved most went from {shares[0]} to {shares[1]}.")
     return " ".join(said)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def _scores(
@@ -199,27 +259,25 @@ def _scores(
     told = read.about["scores"]
     of = f"score of {told['positive']}" if told["of"] == "positive" else "confidence of the answer"
     borders = [f"{border:.3g}" for border in read.borders]
-    evidence = last.streams.get("prediction_drift")
-    history = [
-        r.streams["prediction_drift"].log_e for r in readings if "prediction_drift" in r.streams
-    ]
+    part = last.features.get(SCORE, Part(log_e=0.0))
     return Feature(
         name=of,
         kind="ordered",
         output=True,
-        log_e=evidence.log_e if evidence else 0.0,
-        limit=evidence.limit if evidence else math.log(read.plan.arl),
+        log_e=part.log_e,
+        limit=_limit(read, last, _ANSWERS),
+        words=_moved(part, {}),
         labels=tuple(f"{a} to {b}" for a, b in pairwise(borders)),
         reference=tuple(told["counts"]),
         current=tuple(compared.scores) if compared and sum(compared.scores) else (),
-        history=tuple(history),
+        history=_history(readings, _ANSWERS, SCORE),
         effects=_distance(told["counts"], compared.scores) if compared else {},
     )
 
 
 def _distance(before: Sequence[int], now: Sequence[int]) -> dict[str, float]:
-    """PSI, with half a row added to each cell where one is empty."""
-    if not sum(before) or not sum(now):
+    """PSI of counts, with half a row added to each cell where one is empty."""
+    if not sum(before) or not sum(now) or len(before) != len(now):
         return {}
     some = 0.5 if 0 in (*before, *now) else 0.0
     p = [(x + some) / (sum(before) + some * len(before)) for x in before]
@@ -244,7 +302,7 @@ def slices(
     for key in dict.fromkeys([*known, *now]):
         column, value = key
         before: Predicate = known.get(key, {})
-        part = last.slices.get(f"{column}={value}", Part(log_e=0.0))
+        part = last.slices.get(f"{column}={value}")
         truth = measured.get(key, {})
         kinds = (
             figures(before.get("performance")),
@@ -253,22 +311,21 @@ def slices(
         )
         metric = next((m for m in METRIC if any(m in kind for kind in kinds)), "")
         count = truth.get("labelled")
-        stream = last.streams.get("performance") or last.streams.get("data_drift")
         found.append(
             Slice(
                 column=column,
                 value=value,
                 rows=count_of(truth.get("rows")) if truth else now.get(key, 0),
                 labelled=count if type(count) is int else None,
-                log_e=part.log_e,
-                limit=stream.limit if stream else math.log(read.plan.arl),
+                log_e=part.log_e if part else None,
+                limit=_limit(read, last, _ERRORS),
                 share_reference=before.get("rows", 0) / read.profile.rows,
                 share_current=now.get(key, 0) / rows if rows else None,
                 metric=metric,
                 reference=kinds[0].get(metric),
                 estimated=kinds[1].get(metric),
                 measured=kinds[2].get(metric),
-                words=part.words or ("" if before else "The baseline never saw this group."),
+                words=_sentence(part.words) if part and part.words else "" if before else _UNSEEN,
             )
         )
     return found

@@ -157,6 +157,7 @@ class Feature(_Part, frozen=True, kw_only=True):
     name: str
     kind: Kind
     log_e: float = 0.0
+    """The strongest of the newest windows: after an alarm evidence is gathered anew."""
     limit: float = 0.0
     words: str = ""
     output: bool = False
@@ -179,7 +180,8 @@ class Slice(_Part, frozen=True, kw_only=True):
     value: str
     rows: int
     labelled: int | None = None
-    log_e: float = 0.0
+    log_e: float | None = None
+    """None where the group is not watched by itself: it has too few rows, or no label yet."""
     limit: float = 0.0
     share_reference: float | None = None
     share_current: float | None = None

@@ -111,7 +111,7 @@ def context(report: Report, bounds: Bounds) -> dict[str, Any]:
     ranked = ranked_features(report.features)
     cards = ranked[: bounds.cards]
     rest = ranked[bounds.cards : bounds.cards + bounds.features]
-    groups = sorted(report.slices, key=_slice_order)
+    groups = ranked_slices(report.slices)
     names = metric_names(report)
     alerts = sorted(report.alerts, key=_alert_order)
     return {
@@ -166,8 +166,15 @@ def ranked_features(features: Sequence[Feature]) -> list[Feature]:
     return sorted(features, key=order)
 
 
-def _slice_order(found: Slice) -> tuple[float, str, str]:
-    return -words.ratio(found.log_e, found.limit), found.column, found.value
+def ranked_slices(slices: Sequence[Slice]) -> list[Slice]:
+    """By the evidence in them, then by how much their share moved."""
+
+    def order(found: Slice) -> tuple[float, float, str, str]:
+        power = -words.ratio(found.log_e, found.limit) if found.log_e is not None else 0.0
+        moved = (found.share_current or 0.0) - (found.share_reference or 0.0)
+        return min(0.0, power), -abs(moved), found.column, found.value
+
+    return sorted(slices, key=order)
 
 
 def _alert_order(found: Alert) -> tuple[bool, int, str]:
