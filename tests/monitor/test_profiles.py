@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from assay import canonical
 from assay.errors import Corrupt, Usage
-from assay.monitor import layouts, profiles
+from assay.monitor import edges, layouts, profiles
 from assay.monitor.layouts import Category, Layout, Number
 from assay.monitor.profiles import Counts, Profile, measure
 
@@ -237,10 +237,10 @@ def test_cells_of_numbers_are_in_order_and_hold_ten_reference_rows_or_none(
     values: list[float],
 ) -> None:
     array = np.array(values)
-    edges = layouts.edges(array)
-    assert edges == sorted(set(edges))
-    assert all(map(math.isfinite, edges))
-    counts = profiles.count(array, edges)
+    made = edges.cut(array)
+    assert made == sorted(set(made))
+    assert all(map(math.isfinite, made))
+    counts = profiles.count(array, made)
     assert counts.sum() == len(values)
     if len(values) >= profiles.LEAST:
         assert all(n == 0 or n >= profiles.LEAST for n in counts)
@@ -253,7 +253,7 @@ def test_cells_of_numbers_are_in_order_and_hold_ten_reference_rows_or_none(
 def test_the_round_number_lies_between(a: float, width: float) -> None:
     b = a + width
     if a < b < math.inf:
-        assert a < layouts.between(a, b) <= b
+        assert a < edges.between(a, b) <= b
 
 
 def test_rare_categories_and_long_texts_are_not_named() -> None:
@@ -279,15 +279,15 @@ def test_ten_thousand_categories_stay_bounded_and_none_is_lost() -> None:
 
 def test_the_edges_of_a_continuous_column_are_no_values_of_it() -> None:
     values = RNG.normal(size=5_000)
-    edges = layouts.edges(values)
-    assert not set(edges) & set(values.tolist())
-    assert 15 <= len(edges) <= 18
-    assert all(len(f"{edge:.12g}") <= 7 for edge in edges)
+    made = edges.cut(values)
+    assert not set(made) & set(values.tolist())
+    assert 15 <= len(made) <= 18
+    assert all(len(f"{edge:.12g}") <= 7 for edge in made)
 
 
 def test_the_ends_of_a_range_have_cells_of_their_own() -> None:
     values = RNG.normal(size=50_000)
-    counts = profiles.count(values, layouts.edges(values))
+    counts = profiles.count(values, edges.cut(values))
     assert 10 <= counts[0] <= 20
     assert 10 <= counts[-1] <= 20
 
@@ -425,9 +425,9 @@ def test_vectors_have_the_missing_values_last_and_kinds_say_what_is_in_order() -
 def test_the_threshold_is_an_edge_so_that_calls_are_known_exactly() -> None:
     values = RNG.beta(2, 5, 4_000)
     for threshold in (0.5, 0.137, 0.9):
-        edges = profiles.score_edges(values, threshold=threshold)
-        place = edges.index(threshold)
-        counts = profiles.scores(values, edges)
+        made = profiles.score_edges(values, threshold=threshold)
+        place = made.index(threshold)
+        counts = profiles.scores(values, made)
         assert counts[place + 1 :].sum() == (values >= threshold).sum()
         assert all(n == 0 or n >= 10 for n in counts)
 

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from assay.errors import Corrupt, Usage
 from assay.monitor import layouts, performance, profiles
+from assay.monitor.edges import Floats, cut, fold, is_whole
 from assay.monitor.layouts import Category, Cells, Layout, Number
 from assay.monitor.performance import Answered, Bools, Codes, Judged
 from assay.monitor.plans import Plan
@@ -103,8 +104,8 @@ def build(
 
 def score_edges(given: Answered, threshold: float) -> list[float]:
     """The edges of the score's bins, between 0 and 1; the threshold is one of them."""
-    cut = threshold if given.positive is not None else None
-    return [e for e in profiles.score_edges(given.score, threshold=cut) if 0 < e < 1]
+    at = threshold if given.positive is not None else None
+    return [e for e in profiles.score_edges(given.score, threshold=at) if 0 < e < 1]
 
 
 def _called(given: Answered) -> list[int]:
@@ -134,9 +135,8 @@ def _slice(
     if found["rows"] < LEAST_FIGURED:
         return {**found, "state": "too few rows"}
     part = given.take(rows)
-    values, counts = np.unique(part.score, return_counts=True)
-    cut = next((e for e in edges if given.positive is not None and e == given.cut), None)
-    own = layouts.fold(edges, values, counts, profiles.LEAST, keep=cut)
+    at = next((e for e in edges if given.positive is not None and e == given.cut), None)
+    own = fold(edges, np.sort(part.score), profiles.LEAST, keep=at)
     truth = judged.take(rows) if judged else None
     return {
         **found,
@@ -192,8 +192,8 @@ def slicing(frame: pl.DataFrame, columns: Sequence[str]) -> Layout:
             cells.append(Category(name, [v for v in listed if v not in (OTHER, MISSING)]))
         else:
             least = max(profiles.LEAST, len(finite) // (4 * SLICE_BINS))
-            edges = layouts.edges(finite, bins=SLICE_BINS, least=least, ends=False)
-            cells.append(Number(name, edges, layouts.is_whole(finite)))
+            made = cut(finite, bins=SLICE_BINS, least=least, ends=False)
+            cells.append(Number(name, made, is_whole(finite)))
     return Layout(layouts.FORMAT, profiles.LEAST, cells)
 
 
@@ -333,9 +333,7 @@ class Baseline:
         ]
         return found
 
-    def _observe_slice(
-        self, column: str, value: str, rows: int, score: layouts.Floats
-    ) -> dict[str, Any]:
+    def _observe_slice(self, column: str, value: str, rows: int, score: Floats) -> dict[str, Any]:
         """Without scores where the reference has too few rows of the slice, or the window has."""
         known, counts = self.slice_of(column, value), None
         if known is not None and known["state"] == "ok" and len(score) >= self.layout.least:

@@ -33,7 +33,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from assay.monitor.layouts import Cells, Floats, Number
+from assay.monitor.edges import Floats
+from assay.monitor.layouts import Cells, Number
 from assay.monitor.profiles import Counts, Integers, Profile, check_alike
 
 State: TypeAlias = Literal[

@@ -20,29 +20,25 @@ from __future__ import annotations
 
 import itertools
 import math
-from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from assay import canonical
 from assay.errors import Corrupt, Usage
+from assay.monitor.edges import BINS, LEAST, Floats, cut, is_whole
 
 FORMAT = "assay/profile-layout/v1"
-LEAST = 10
-"""The least number of rows that a figure may be about."""
-BINS = 16
 CATEGORIES = 32
 _MOST_COLUMNS = 1_000
 _LONGEST = 200
 """Characters of a category that may be listed; longer texts are *other*."""
 _DAY = 86_400e6
-
-Floats: TypeAlias = NDArray[np.float64]
+_ROWS = "__rows"
+"""A name that no column has."""
 
 
 class Number(msgspec.Struct, frozen=True, tag_field="kind", tag="number"):
@@ -165,7 +161,8 @@ def _cells(column: pl.Series, bins: int, categories: int, least: int) -> Cells:
             code="profile.type",
         )
     finite = values[np.isfinite(values)]
-    return Number(column.name, edges(finite, bins=bins, least=least), is_whole(finite))
+    made = cut(finite, bins=bins, least=least)
+    return Number(column.name, made, is_whole(finite))
 
 
 def is_text(dtype: pl.DataType) -> bool:
@@ -187,146 +184,8 @@ def numbers(column: pl.Series) -> Floats | None:
 
 def frequent(column: pl.Series, categories: int, least: int) -> list[str]:
     """The values of text that at least so many rows have, the most frequent first."""
-    counted = (
-        pl.DataFrame({"value": column.cast(pl.String)})
-        .drop_nulls()
-        .group_by("value")
-        .agg(pl.len().alias("rows"))
-        .filter((pl.col("rows") >= least) & (pl.col("value").str.len_chars() <= _LONGEST))
-        .sort("rows", "value", descending=[True, False])
-    )
-    return counted["value"].head(categories).to_list()
-
-
-def is_whole(finite: Floats) -> bool:
-    return bool(len(finite)) and bool((finite == np.floor(finite)).all())
-
-
-def edges(
-    values: Floats, *, bins: int = BINS, least: int = LEAST, ends: bool = True
-) -> list[float]:
-    """Edges for these finite numbers; without `ends` there are no narrow cells for the extremes."""
-    if not len(values):
-        return []
-    found, counts = np.unique(values + 0.0, return_counts=True)  # + 0.0: -0 is 0
-    below = np.concatenate(([0], np.cumsum(counts)))
-    if len(found) <= 2 * bins:
-        whole = is_whole(found) and bool(np.abs(found).max() < 2**52)
-        made = _codes(found) if whole else _gaps(found, below, range(len(found) + 1))
-    else:
-        made = _quantiles(found, counts, below, bins)
-        made += _ends(found, counts, below, least) if ends else []
-    return fold(sorted(set(made)), found, counts, least)
-
-
-def _codes(found: Floats) -> list[float]:
-    return [edge for value in found.tolist() for edge in (value - 0.5, value + 0.5)]
-
-
-def _quantiles(
-    found: Floats, counts: NDArray[np.int64], below: NDArray[np.int64], bins: int
-) -> list[float]:
-    rows = int(below[-1])
-    wanted = rows * np.arange(1, bins) / bins
-    after = np.searchsorted(below, wanted)
-    nearer = wanted - below[after - 1] < below[after] - wanted
-    inner = set((after - nearer).tolist())
-    heavy = np.flatnonzero(counts * bins >= rows)
-    around = {*heavy.tolist(), *(heavy + 1).tolist()}
-    slack = rows // (8 * bins)
-    made = _gaps(found, below, sorted(inner - around), slack, slack)
-    return made + _gaps(found, below, sorted(around))
-
-
-def _ends(
-    found: Floats, counts: NDArray[np.int64], below: NDArray[np.int64], least: int
-) -> list[float]:
-    """Beyond them lie `least` rows or some more, or nothing where many share the last value."""
-    if counts[0] >= least:
-        made = _gaps(found, below, [0])
-    else:
-        made = _gaps(found, below, [int(np.searchsorted(below, least))], 0, least)
-    if counts[-1] >= least:
-        made += _gaps(found, below, [len(found)])
-    else:
-        last = int(np.searchsorted(below, int(below[-1]) - least, side="right")) - 1
-        made += _gaps(found, below, [last], least, 0)
-    return made
-
-
-def _gaps(
-    found: Floats, below: NDArray[np.int64], gaps: Any, down: int = 0, up: int = 0
-) -> list[float]:
-    """An edge in each of these gaps (gap *i* is before value *i*), or so many rows further down or
-    up, where that makes it rounder."""
-    last = len(found) - 1
-    made: list[float] = []
-    for gap in gaps:
-        if gap == 0:
-            a, b = float(found[0]) - _step(found[:2]), float(found[0])
-        elif gap > last:
-            a, b = float(found[-1]), float(found[-1]) + _step(found[-2:])
-        else:
-            first = int(np.searchsorted(below, below[gap] - down)) - 1
-            final = int(np.searchsorted(below, below[gap] + up, side="right")) - 1
-            a, b = float(found[max(first, 0)]), float(found[min(final, last)])
-        edge = between(a, b)
-        if math.isfinite(edge):
-            made.append(edge)
-    return made
-
-
-def _step(pair: Floats) -> float:
-    """How far beyond its end a range is taken to reach: as far as to the value before."""
-    if len(pair) == 2:
-        return min(float(pair[1]) - float(pair[0]), 1e300)
-    return max(abs(float(pair[0])), 1.0) / 1_000
-
-
-def between(a: float, b: float) -> float:
-    """The roundest number between a and b (a < b), near the middle; b where there is none."""
-    middle, width = a / 2 + b / 2, b - a
-    if not math.isfinite(width):
-        return 0.0 if a < 0 < b else middle
-    if width <= 0:
-        return b
-    largest = math.floor(math.log10(width)) + 1
-    for exponent in (largest, largest - 1, largest - 2):
-        step = Decimal(1).scaleb(exponent)
-        edge = float((Decimal(middle) / step).to_integral_value() * step)
-        if a < edge < b:
-            return edge
-    return middle if a < middle < b else b
-
-
-def fold(
-    made: list[float],
-    found: Floats,
-    counts: NDArray[np.int64],
-    least: int,
-    keep: float | None = None,
-) -> list[float]:
-    """Edges without those beside a cell of fewer than `least` rows, unless it is empty; the edge
-    `keep` stays as long as there is another to go."""
-    left = list(made)
-    while left:
-        places = np.searchsorted(np.array(left), found, side="right")
-        cells = np.bincount(places, weights=counts, minlength=len(left) + 1).astype(np.float64)
-        small = np.flatnonzero((cells > 0) & (cells < least))
-        if not len(small):
-            break
-        cell = int(small[np.argmin(cells[small])])
-        left.pop(_drop(cell, cells, left, keep))
-    return left
-
-
-def _drop(cell: int, cells: Floats, left: list[float], keep: float | None) -> int:
-    """Which edge of a cell goes: that towards its smaller neighbour which is not empty."""
-    choices = [edge for edge in (cell - 1, cell) if 0 <= edge < len(left)]
-    free = [edge for edge in choices if left[edge] != keep] or choices
-
-    def rank(edge: int) -> tuple[bool, float]:
-        other = cells[edge] if edge < cell else cells[edge + 1]
-        return other == 0, float(other)
-
-    return min(free, key=rank)
+    counted = pl.DataFrame(column.cast(pl.String).drop_nulls().value_counts(name=_ROWS))
+    value = pl.col(column.name)
+    listed = counted.filter((pl.col(_ROWS) >= least) & (value.str.len_chars() <= _LONGEST))
+    listed = listed.sort(_ROWS, column.name, descending=[True, False])
+    return listed[column.name].head(categories).to_list()

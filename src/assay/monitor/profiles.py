@@ -26,21 +26,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import Corrupt, Usage
 from assay.monitor import layouts
-from assay.monitor.layouts import (
-    LEAST,
-    Category,
-    Cells,
-    Floats,
-    Layout,
-    Number,
-    edges,
-    fold,
-    is_text,
-    numbers,
-)
+from assay.monitor.edges import Floats, cut, fold
+from assay.monitor.layouts import LEAST, Category, Cells, Layout, Number, is_text, numbers
 
 FORMAT = "assay/profile/v1"
 SCORE_BINS = 40
+_FEW_VALUES = 1_000
+_ROWS = "__rows"
 _FEW_EDGES = 24
 """Up to this many edges, counting what lies beyond each is faster than sorting into cells."""
 
@@ -270,7 +262,8 @@ def _number(cells: Number, column: pl.Series) -> Counts:
     values = numbers(column)
     if values is None:
         return _mistyped(cells, column)
-    finite = values[np.isfinite(values)]
+    known = np.isfinite(values)
+    finite = values if known.all() else values[known]
     infinite = int(np.isinf(values).sum()) if len(finite) < len(values) else 0
     return Counts(
         cells.name,
@@ -294,10 +287,11 @@ def _moments(values: Floats, edges: list[float]) -> Moments | None:
     if not len(values) or len(edges) < 2:
         return None
     with np.errstate(all="ignore"):
-        clipped = np.clip(values, edges[0], edges[-1])
-        mean = float(clipped.mean())
-        clipped -= mean
-        m2 = float(clipped @ clipped)
+        apart = np.clip(values, edges[0], edges[-1])
+        mean = float(apart.mean())
+        apart -= mean
+        # Not a dot product: that would wake a pool of threads for each column.
+        m2 = float(np.einsum("i,i->", apart, apart))
     # Values near the largest number there is have no moments that a number could hold.
     return Moments(len(values), mean, m2) if math.isfinite(mean) and math.isfinite(m2) else None
 
@@ -305,10 +299,12 @@ def _moments(values: Floats, edges: list[float]) -> Moments | None:
 def _category(cells: Category, column: pl.Series) -> Counts:
     if not is_text(column.dtype):
         return _mistyped(cells, column)
-    counted = column.cast(pl.String).drop_nulls().value_counts(name="rows")
-    rows = dict(zip(counted[column.name].to_list(), counted["rows"].to_list(), strict=True))
-    counts = [rows.get(value, 0) for value in cells.values]
     missing = column.null_count()
+    counted = column.cast(pl.String).value_counts(name=_ROWS)
+    few = counted.height <= _FEW_VALUES
+    listed = counted if few else counted.filter(pl.col(column.name).is_in(cells.values))
+    rows = dict(zip(listed[column.name].to_list(), listed[_ROWS].to_list(), strict=True))
+    counts = [rows.get(value, 0) for value in cells.values]
     return Counts(cells.name, counts, other=column.len() - missing - sum(counts), missing=missing)
 
 
@@ -323,11 +319,11 @@ def score_edges(
     tell exactly how many rows were called positive."""
     array = _as_scores(values)
     finite = array[np.isfinite(array)]
-    made = edges(finite, bins=bins, least=least)
+    made = cut(finite, bins=bins, least=least)
     if threshold is None:
         return made
-    found, counts = np.unique(finite, return_counts=True)
-    return fold(sorted({*made, float(threshold)}), found, counts, least, keep=float(threshold))
+    at = float(threshold)
+    return fold(sorted({*made, at}), np.sort(finite), least, keep=at)
 
 
 def scores(values: ArrayLike, edges: list[float]) -> Integers:
