@@ -35,15 +35,8 @@ class Lineage:
         self.cited: set[str] = set()
 
     def made(self, digest: str) -> list[Evidence]:
-        """The runner's statements that a step made these bytes."""
-        return [
-            item
-            for item in self._ledger.told(Digest(digest), SLSA_PROVENANCE, RUNNER)
-            if any(
-                subject.name not in _KEYS and f"sha256:{subject.digest.get('sha256')}" == digest
-                for subject in item.statement.subject
-            )
-        ]
+        """See `made_by_step`."""
+        return made_by_step(self._ledger, digest)
 
     def walk(self, digest: str, built: Evidence | None = None) -> tuple[set[str], list[str]]:
         """All that went into these bytes, and what of it is outside of the plan; `built` is the
@@ -122,3 +115,33 @@ def _outside_of(plan: Plan, predicate: Mapping[str, Any]) -> str:
     if predicate["assay_executor"]["name"] != "local":
         return f"{name} ran on {predicate['assay_executor']['name']}"
     return ""
+
+
+def went_into(ledger: Ledger, digest: Digest) -> set[str]:
+    """All that a step was seen to make these bytes of, and so on, themselves among it: as far back
+    as anything says."""
+    seen: set[str] = set()
+    waiting = [str(digest)]
+    while waiting and len(seen) <= _MOST:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        for item in made_by_step(ledger, one):
+            build = item.statement.predicate.get("buildDefinition", {})
+            for need in build.get("resolvedDependencies", []):
+                if need.get("name") == "input":
+                    waiting.append(f"sha256:{need['digest']['sha256']}")
+    return seen
+
+
+def made_by_step(ledger: Ledger, digest: str) -> list[Evidence]:
+    """The runner's statements that a step made these bytes."""
+    return [
+        item
+        for item in ledger.told(Digest(digest), SLSA_PROVENANCE, RUNNER)
+        if any(
+            subject.name not in _KEYS and f"sha256:{subject.digest.get('sha256')}" == digest
+            for subject in item.statement.subject
+        )
+    ]

@@ -77,6 +77,8 @@ class Data(_Record, frozen=True, kw_only=True):
     """The shortest stretch of the log."""
     most: str = "365d"
     """The longest."""
+    reserve: str = "0s"
+    """How much of the newest is left out, so that there are requests to compare on at once."""
     least_rows: _Count = 1
     others: dict[str, _Sha256] = {}
     """Registered datasets that the pipeline may read as well, each by its content."""
@@ -133,19 +135,21 @@ class PlanApproval(msgspec.Struct, frozen=True):
     approved: bool
 
 
-def read(value: Mapping[str, Any]) -> Plan:
+def read(value: Any) -> Plan:
     """A plan from plain data; raises `Usage` naming what is wrong with it."""
-    if value.get("format") != FORMAT:
-        raise _wrong(
-            f"its format is {str(value.get('format'))[:40]!r}", f'write format = "{FORMAT}"'
-        )
+    told = cast("dict[str, Any]", value).get("format") if isinstance(value, dict) else None
+    if told != FORMAT:
+        raise _wrong(f"its format is {str(told)[:40]!r}", f'write format = "{FORMAT}"')
     try:
         plan = msgspec.convert(value, Plan)
     except msgspec.ValidationError as error:
         raise _wrong(str(error), "docs/retraining.md shows one") from error
     check_name(plan.model, what="model name")
-    parse_timestamp(plan.valid_until)
-    for text in (plan.every, plan.data.least, plan.data.most, plan.challenge.horizon):
+    try:
+        parse_timestamp(plan.valid_until)
+    except Usage as error:
+        raise _wrong(error.message, 'write valid_until = "2027-06-30T00:00:00Z"') from error
+    for text in (plan.every, *_lengths(plan.data), plan.challenge.horizon):
         duration(text)
     if duration(plan.data.least) > duration(plan.data.most):
         raise _wrong("data.least is longer than data.most", "swap them")
@@ -188,6 +192,10 @@ def _check_bounds(plan: Plan) -> None:
             f"the parameter {plan.pipeline.data} is given the collected rows, and bounded as well",
             "leave it out of [parameters]",
         )
+
+
+def _lengths(data: Data) -> tuple[str, ...]:
+    return (data.least, data.most, data.reserve)
 
 
 def digest_of(plan: Plan) -> Digest:
