@@ -1,8 +1,9 @@
 """What a prediction costs, beside the least that the same server can do.
 
 Each server is a process of its own that one client asks over kept connections, in the same run: an
-empty application on plain uvicorn, the same behind this package's bounded connections, and the
-endpoint, whose model runs in a confined process (counted apart).  Run: ``python bench/serving.py``.
+empty application on plain uvicorn, the same behind this package's bounded connections, the
+endpoint, whose model runs in a confined process (counted apart), and the same with every prediction
+sealed and written down before it is answered.  Run: ``python bench/serving.py``.
 """
 
 from __future__ import annotations
@@ -21,12 +22,19 @@ from typing import Any
 
 import numpy as np
 
+from assay.clock import SystemClock
 from assay.formats.convert import convert, decode_converted, encode_request
 from assay.formats.detect import detect
 from assay.formats.schema import Column
-from assay.serve.app import Application
+from assay.monitor.log import PredictionLog
+from assay.monitor.segments import describe
+from assay.serve.app import Answered, Application
 from assay.serve.host import Host
 from assay.serve.listen import Listening, run
+from assay.serve.protocol import Input, Output
+from assay.store import Ring
+
+Record = Callable[[Answered], None]
 
 REQUESTS = 3_000
 ROUNDS = 5
@@ -78,13 +86,27 @@ def bounded(tell: Connection, _: bytes) -> None:
     run(empty, port=0, ready=lambda listening: tell.send((listening.port, None)))
 
 
-def endpoint(tell: Connection, onnx: bytes) -> None:
+def endpoint(tell: Connection, onnx: bytes, record: Record | None = None) -> None:
     with Host(onnx) as host:
 
         def ready(listening: Listening) -> None:
             tell.send((listening.port, host.pid))
 
-        run(Application(host.endpoint("bench", "1", permit=lambda _: "bench")), port=0, ready=ready)
+        made = host.endpoint("bench", "1", permit=lambda _: "bench", record=record)
+        run(Application(made), port=0, ready=ready)
+
+
+def logged(tell: Connection, onnx: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        ring = Ring("bench/predictions", "bench", bytes(32), [bytes(32)])
+        inputs = [Input(f"x{i}", "FP32") for i in range(COLUMNS)]
+        outputs = [
+            Output("label", "INT64", [-1]),
+            Output("probabilities", "FP32", [-1, 2], [0, 1]),
+        ]
+        meta = describe("bench", "1", "sha256:" + "0" * 64, inputs, outputs)
+        log = PredictionLog(Path(folder), lambda: ring, meta, clock=SystemClock(), naming=bytes(32))
+        endpoint(tell, onnx, log.answered)
 
 
 def request(rows: int) -> bytes:
@@ -128,6 +150,7 @@ def measure(serve: Callable[[Connection, bytes], None], onnx: bytes, said: bytes
     here, there = spawn.Pipe()
     server = spawn.Process(target=serve, args=(there, onnx))
     server.start()
+    there.close()  # Whoever waits for a server that failed hears that it did.
     try:
         port, worker = here.recv()
         found: list[tuple[float, float, float]] = []
@@ -158,10 +181,11 @@ def main() -> None:
             ("empty application on uvicorn", plain),
             ("the same, bounded connections", bounded),
             ("endpoint, confined model", endpoint),
+            ("endpoint, predictions logged", logged),
         ):
             rate, server, worker = measure(serve, onnx, said)
             least = least or server
-            note = f"   {(server + worker) / least:.1f} of empty" if serve is endpoint else ""
+            note = f"   {(server + worker) / least:.1f} of empty" if worker else ""
             print(
                 f"{f'{rows:>3} rows: {name}':<42}{rate:>12,.0f}{server:>12.0f}{worker:>12.0f}{note}"
             )

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from assay.actions.models import read_served
 from assay.actions.people import subject_of
 from assay.actions.release import version_target
 from assay.errors import NotFound, Usage
-from assay.evidence.state import VersionState, kind_of
 from assay.isolation.probe import probe
 from assay.policy import vocabulary as cedar
-from assay.serve.protocol import Input
 from assay.types import STAGES
 from assay.workspace.action import Action, Doing, Durability, Outcome, Target
 from assay.workspace.view import View
-
-BASELINE_PRODUCER = "assay.monitor.baseline/1"
 
 
 class Deploy(Action, frozen=True, kw_only=True):
@@ -134,55 +129,6 @@ def endpoint_target(view: View, project: str, name: str, context: dict[str, Any]
         subjects=[f"endpoint:{project}/{name}", f"model:{project}/{version.name}"],
         words={"model": version.name, "version": version.version, "project": project},
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """What is written down of a request beside what the model takes."""
-
-    extras: list[Input]
-    """Inputs that may be given: by which answers are watched apart, and whom a row is about."""
-    subject: str
-    """The one that says whom a row is about; empty for none."""
-
-
-def logged(view: View, found: VersionState) -> Logged:
-    """What an endpoint of a version writes down beside the model's inputs: the columns that were
-    registered as sensitive or that its baseline slices by, and the data's column of people, where
-    the model does not take them itself.  No other column of the data is collected."""
-    features = set(found.details.get("features", []))
-    names = (found.details.get(role) or "" for role in ("dataset", "test"))
-    known = [view.state.datasets.get(f"{found.project}/{name}") for name in names]
-    data = next((dataset for dataset in known if dataset is not None), None)
-    if data is None:
-        return Logged([], "")
-    types = {column["name"]: str(column["type"]) for column in data.details["schema"]}
-    subject = str(data.details.get("subject_column") or "")
-    wanted = dict.fromkeys([*found.details.get("sensitive", []), *_sliced(view, found)])
-    for name in (subject, str(found.details.get("label", ""))):
-        wanted.pop(name, None)
-    extras = [
-        # Whether one is missing can be said of a number and of text.
-        Input(name, "BYTES" if types[name] in ("string", "date") else "FP64")
-        for name in wanted
-        if name in types and name not in features
-    ]
-    if subject in types and subject not in features:
-        # Exactly: as a floating-point number two people could become one.
-        extras.append(Input(subject, "INT64" if types[subject] == "int" else "BYTES"))
-    return Logged(extras, subject)
-
-
-def _sliced(view: View, found: VersionState) -> list[str]:
-    """The columns that the version's latest baseline slices by."""
-    about = view.evidence(found.project, found.served) if found.served else []
-    plans = [
-        item.statement.predicate.get("plan")
-        for item in about
-        if kind_of(item.statement) == "baseline" and item.producer == BASELINE_PRODUCER
-    ]
-    sliced = plans[-1].get("slices") if plans and isinstance(plans[-1], dict) else None
-    return [str(name) for name in sliced] if isinstance(sliced, list) else []
 
 
 class Query(Action, frozen=True, kw_only=True):

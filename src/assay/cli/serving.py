@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +15,6 @@ from assay.errors import Usage
 
 if TYPE_CHECKING:
     from assay.serve.listen import Listening
-    from assay.workspace.segments import Segments
-
-FLUSH_SECONDS = 60.0
-"""How long counts of requests stay in memory before they go on the ledger."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,17 +41,15 @@ def serve(
     """Serve a version over HTTP (Open Inference Protocol v2) from a confined process.
 
     Every request needs a token (assay token create) and is decided by policy: a revoked or killed
-    version answers no further request.  Ctrl-C stops it and records the counts.
+    version answers no further request.  Every prediction is written down, sealed, before it is
+    answered.  An alias is followed: when another version is promoted, that one takes over without
+    a failed request.  Ctrl-C stops it.
 
     Example: assay serve credit@production --port 8080
     """
-    from assay.actions.serving import Deploy, Query
-    from assay.govern.passport import approval_level
-    from assay.serve.app import Application
-    from assay.serve.host import Host
+    from assay.cli.serving_process import Place, Server
     from assay.serve.listen import Tls, run
     from assay.types import parse_model_ref
-    from assay.workspace.segments import Segments
 
     if (certificate is None) != (private_key is None):
         raise Usage(
@@ -65,44 +58,34 @@ def serve(
     tls = Tls(certificate, private_key) if certificate and private_key else None
     name, version = parse_model_ref(ref)
     session = Session(actor, project, as_json)
-    held: dict[str, Any] = session.perform(
-        Deploy(project=session.project, model=name, version=version, stage=stage, region=region)
+    place = Place(session.project, name, version, stage, region)
+    held: dict[str, Any] = session.perform(place.deploy(version))
+    server = Server(
+        place,
+        session.person,
+        workspace=session.workspace,
+        aside=Session(actor, project).workspace,
+        note=_noted,
     )
-    found = session.workspace.view.version(session.project, name, held["version"])
-    segments = Segments(session.workspace)
-    query = Query(project=session.project, endpoint=name, version=held["version"])
-    facts = {
-        "stage": stage,
-        "approval": approval_level(session.workspace.view.approvals(found, stage)),
-    }
-    # No less confined than what policy was told.
-    with Host(held["onnx"], digest=held["served"], require=held["isolation"]) as worker:
-        endpoint = worker.endpoint(
-            name, held["version"], permit=_counting(segments, query), facts=facts
-        )
-        application = Application(endpoint)
-        # By default SIGTERM would end the process before the counts are recorded.
+    with server.serving(held) as application:
+        # By default SIGTERM would end the process before what was logged is sealed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            run(application, host, port, tls=tls, ready=lambda at: _ready(at, endpoint, as_json))
+            run(
+                application,
+                host,
+                port,
+                tls=tls,
+                ready=lambda at: _ready(at, application.endpoint, as_json),
+            )
         except KeyboardInterrupt:
             note("stopped")
-        finally:
-            segments.flush()
 
 
-def _counting(segments: Segments, query: Any) -> Callable[[str], str]:
-    """The endpoint's permit, which puts the counts on the ledger now and then."""
-    due = time.monotonic() + FLUSH_SECONDS
-
-    def permit(token: str) -> str:
-        nonlocal due
-        if time.monotonic() >= due:
-            due = time.monotonic() + FLUSH_SECONDS
-            segments.flush()
-        return segments.permit(token, query)
-
-    return permit
+def _noted(text: str) -> None:
+    """What happens meanwhile, on standard error if anybody is there to read it."""
+    with contextlib.suppress(OSError):
+        note(escape(text))
 
 
 def _ready(at: Listening, endpoint: Any, as_json: bool) -> None:
