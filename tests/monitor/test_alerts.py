@@ -69,6 +69,14 @@ def after(recorded: list[Alert], changes: list[Alert]) -> list[Alert]:
         ({"kind": "performance", "measure": "auc", "value": 0.79, "limit": 0.8}, "warning"),
         ({"kind": "performance", "measure": "brier", "value": math.inf, "limit": 1}, "critical"),
         ({"kind": "performance"}, "critical"),
+        (
+            {"kind": "performance", "value": 0.1, "limit": 0.2, "causes": [{"slice": "sex=2"}]},
+            "critical",
+        ),
+        (
+            {"kind": "performance", "value": 0.2, "limit": 0.2, "causes": [{"slice": "all rows"}]},
+            "warning",
+        ),
         ({"kind": "quality", "measure": "new_category"}, "warning"),
         ({"kind": "quality", "measure": "missing", "value": 0.2}, "warning"),
         ({"kind": "quality", "measure": "missing", "value": 0.7}, "critical"),
@@ -160,6 +168,22 @@ def test_an_alert_that_doubled_is_told_again() -> None:
     recorded = after(recorded, [grown])
     assert plan(recorded, drift(6, value=23.0)) == []
     assert plan(recorded, drift(6, value=24.0))[0].step == 3
+
+
+def test_a_drift_that_doubled_by_its_effect_is_told_again() -> None:
+    def by(number: int, psi: float) -> dict[str, Any]:
+        return drift(number, value=None, causes=[{"feature": "age", "psi": psi}])
+
+    recorded = after([], plan([], by(4, 0.2)))
+    assert plan(recorded, by(5, 0.39)) == []
+    assert plan(recorded, by(5, 0.4))[0].event == "escalated"
+
+
+def test_what_should_be_high_has_grown_when_half_of_it_is_gone() -> None:
+    one = {"kind": "estimated_performance", "measure": "auc", "limit": 0.8}
+    recorded = after([], plan([], {**one, "number": 1, "value": 0.7}))
+    assert plan(recorded, {**one, "number": 2, "value": 0.4}) == []
+    assert plan(recorded, {**one, "number": 2, "value": 0.35})[0].event == "escalated"
 
 
 def test_an_alert_that_became_more_severe_is_told_again_and_never_becomes_less() -> None:
@@ -359,4 +383,6 @@ def test_broken_inputs_are_no_reason_to_retrain() -> None:
 def test_a_figure_that_could_not_be_measured_is_said_to_be_none() -> None:
     (raised,) = plan([], {"kind": "performance", "number": 4, "value": math.nan, "limit": 0.2})
     assert figures(raised) == "not measurable"
+    (raised,) = plan([], drift(value=None, log_evidence=9.25, limit=6.8))
+    assert figures(raised) == "evidence 9.25 (logarithm), an alarm needs 6.8"
     assert isinstance(alerts.read(drift()), Signal)

@@ -14,12 +14,14 @@ from assay.actions.people import subject_of
 from assay.clock import parse_timestamp, timestamp
 from assay.errors import AssayError
 from assay.evidence.facts import Evidence
-from assay.evidence.state import VersionState, kind_of
+from assay.evidence.state import kind_of
 from assay.monitor.alerts import Alert
 from assay.workspace.view import View
 
 BEFORE = timedelta(days=7)
 """How long before the evidence began a change still counts as a suspect."""
+WINDOWS = "assay.monitor/1"
+"""The producer of windows."""
 _MOST = 8
 _KINDS = frozenset({"endpoint", "alias", "baseline", "hold", "revocation"})
 
@@ -35,6 +37,12 @@ def upstream(view: View, project: str, alert: Alert) -> list[dict[str, str]]:
     newest = sorted(found, key=lambda change: change["at"], reverse=True)
     # The same change seen from two sides, a promotion and its deployment, stays two lines.
     return newest[:_MOST]
+
+
+def changes(view: View, project: str, endpoint: str, since: str) -> list[dict[str, str]]:
+    """What was done to the versions behind an endpoint from `since` on, oldest first."""
+    found = [change for change in _versions(view, project, endpoint) if change["at"] >= since]
+    return sorted(found, key=lambda change: change["at"])
 
 
 def _span(view: View, project: str, alert: Alert) -> tuple[str, str]:
@@ -54,13 +62,22 @@ def _time(text: object) -> datetime | None:
         return None
 
 
+def ours(view: View, item: Evidence, producer: str) -> bool:
+    """Whether the workspace itself recorded a statement, as this producer, and it still counts."""
+    kinds = view.state.key_kinds()
+    signed = any("workspace" in kinds.get(keyid, ()) for keyid in item.keyids)
+    superseded = item.envelope_digest in view.state.superseded_in(item.statement.header.project)
+    return signed and item.producer == producer and not superseded
+
+
 def windows(view: View, project: str, endpoint: str) -> dict[int, dict[str, Any]]:
     """The windows of an endpoint that were closed, by number, the latest statement of each."""
-    (about,) = subject_of(f"monitor:{project}/{endpoint}").values()
+    (about,) = subject_of(f"monitor-windows:{project}/{endpoint}").values()
     found: dict[int, dict[str, Any]] = {}
     for item in view.evidence(project, about):
         told = item.statement.predicate
-        if kind_of(item.statement) == "window" and type(told.get("number")) is int:
+        numbered = kind_of(item.statement) == "window" and type(told.get("number")) is int
+        if numbered and ours(view, item, WINDOWS):
             found[told["number"]] = told
     return found
 
@@ -69,13 +86,12 @@ def _versions(view: View, project: str, endpoint: str) -> Iterator[dict[str, str
     held = view.state.endpoints.get(f"{project}/{endpoint}")
     model = str(held["model"]) if held else endpoint
     before: dict[str, str] = {}
-    items: dict[int, tuple[Evidence, VersionState]] = {}
-    for version in view.versions(project, model):
-        for item in view.evidence(project, version.served or version.artifact):
-            if kind_of(item.statement) in _KINDS:
-                items[item.index] = (item, version)
-    for index in sorted(items):
-        item, _ = items[index]
+    about = [v.served or v.artifact for v in view.versions(project, model)]
+    # Stopping an endpoint is about it alone, whichever version answers.
+    about += subject_of(f"endpoint:{endpoint}").values()
+    for item in view.evidence(project, *about):
+        if kind_of(item.statement) not in _KINDS:
+            continue
         told, at = item.statement.predicate, item.statement.header.issued
         name, number = told.get("name", told.get("model", model)), str(told.get("version", ""))
         if name != model and told.get("model") != model:
@@ -88,6 +104,8 @@ def _versions(view: View, project: str, endpoint: str) -> Iterator[dict[str, str
                 if former != number:
                     words = f"{ref} was deployed" + (f" in place of {former}" if former else "")
                     yield {"what": words, "at": at, "kind": "version", "before": former}
+            case "endpoint":
+                yield {"what": f"the endpoint {endpoint} was stopped", "at": at, "kind": "endpoint"}
             case "alias":
                 stage, former = str(told.get("alias", "")), str(told.get("before") or "")
                 if former != number:

@@ -39,13 +39,10 @@ def recorded(view: View, project: str, endpoint: str) -> list[tuple[str, dict[st
     """What the workspace itself recorded about the alerts of an endpoint: (kind, predicate), in
     the order of the ledger."""
     about = subject_of(f"alerts:{project}/{endpoint}")[f"alerts:{project}/{endpoint}"]
-    kinds, superseded = view.state.key_kinds(), view.state.superseded_in(project)
     return [
         (kind_of(item.statement), item.statement.predicate)
         for item in view.evidence(project, about)
-        if item.producer == PRODUCER
-        and item.envelope_digest not in superseded
-        and any("workspace" in kinds.get(keyid, ()) for keyid in item.keyids)
+        if alert_causes.ours(view, item, PRODUCER)
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from assay.monitor.alerts import Alert
+from assay.monitor.alerts import WHOLE, Alert
 
 HEADS = {
     "data_drift": "the inputs are no longer those that the model was tested on",
@@ -55,14 +55,18 @@ def title(alert: Alert) -> str:
 
 
 def _named(cause: dict[str, Any]) -> str:
-    if cause.get("slice"):
+    if cause.get("slice", WHOLE) != WHOLE:
         within = f"{cause['feature']} in " if cause.get("feature") else ""
         return f"{within}the slice {cause['slice']}"
     return str(cause.get("feature", ""))
 
 
 def figures(alert: Alert) -> str:
-    """The measured value beside what is tolerated; empty where nothing was measured."""
+    """The measured value beside what is tolerated, or the evidence beside what an alarm needs;
+    empty where there is neither."""
+    if alert.value is None and alert.log_evidence is not None:
+        needed = f", an alarm needs {alert.limit:.3g}" if alert.limit is not None else ""
+        return f"evidence {alert.log_evidence:.3g} (logarithm){needed}"
     if alert.value is None:
         return "not measurable" if alert.limit is not None else ""
     limit = f", tolerated {alert.limit:.4g}" if alert.limit is not None else ""
@@ -78,7 +82,7 @@ def cause(told: dict[str, Any]) -> str:
         parts.append(f"share {told['from_share']:.1%} -> {told['to_share']:.1%}")
     if "psi" in told:
         parts.append(f"PSI {told['psi']:.3g}")
-    name = _named(told) or "all"
+    name = _named(told) or WHOLE
     return f"{name}: {', '.join(parts)}" if parts else name
 
 

@@ -13,62 +13,53 @@ records it.  See `docs/alerts.md`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import msgspec
 
-from assay import canonical
-from assay.errors import Usage
+from assay.monitor.signals import (
+    HIGHER_IS_BETTER,
+    KINDS,
+    SEVERITIES,
+    WHOLE,
+    Severity,
+    Signal,
+    fingerprint,
+    read,
+    severity,
+)
+
+__all__ = [
+    "KINDS",
+    "PRODUCER",
+    "QUIET",
+    "SEVERITIES",
+    "WHOLE",
+    "Acknowledgement",
+    "Alert",
+    "Plan",
+    "Severity",
+    "Signal",
+    "closed",
+    "find",
+    "fingerprint",
+    "fold",
+    "plan",
+    "predicate",
+    "read",
+    "severity",
+]
 
 PRODUCER = "assay.monitor.alerts/1"
 
-Severity: TypeAlias = Literal["info", "warning", "critical"]
-SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
-KINDS = (
-    *("data_drift", "prediction_drift", "estimated_performance", "performance"),
-    *("quality", "log"),
-)
 QUIET = 3
 """Judged windows without a signal after which an alert is resolved.  A detector that began anew
 after its alarm needs some windows to see the same again: one quiet window proves little."""
 GROWS = 2.0
-"""An alert is told again when its value is this many times what it was when it was last told."""
-
-_SMALL = 0.1
-"""PSI below which a drift is small: Siddiqi, Credit Risk Scorecards (2006); as an effect size it
-says how much to care, never whether there is anything."""
-_WELL_OVER = 1.1
-_HALF = 0.5
-_MOST = 2**53 - 1
-_WINDOWS = 10**9
-_CAUSES = 8
-_TEXT = 200
-_NUMBERS = ("psi", "from_share", "to_share", "log_evidence")
-_NAMES = ("feature", "slice", "measure", "words")
-
-
-class Signal(msgspec.Struct, frozen=True):
-    """What a detector says of one window; see `read`."""
-
-    kind: str
-    number: int
-    """Of the window.  Numbers of one endpoint never go back, whichever version answers."""
-    version: str = ""
-    measure: str = ""
-    key: str = ""
-    """Of which slice or feature, where each has an alert of its own."""
-    value: float | None = None
-    limit: float | None = None
-    log_evidence: float | None = None
-    since: int | None = None
-    """The window in which the evidence began."""
-    from_: str = msgspec.field(name="from", default="")
-    to: str = ""
-    causes: list[dict[str, Any]] = []
-    promise: str = ""
+"""An alert is told again when its value (without one, its largest PSI) is this many times what it
+was when it was last told."""
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -133,111 +124,6 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         return "acknowledged" if ack is not None and ack.step >= self.step else "open"
 
 
-# -- signals --------------------------------------------------------------------------------------
-
-
-def read(raw: Mapping[str, Any]) -> Signal:
-    """A signal from plain data: bounded, finite, and free of fields that nobody knows.
-
-    Raises `Usage` for what names no kind or no window.
-    """
-    kind, number = raw.get("kind"), raw.get("number")
-    if kind not in KINDS or type(number) is not int or not 0 <= number < _WINDOWS:
-        raise Usage(
-            f"a signal of kind {str(kind)[:40]!r} and window {str(number)[:40]!r} is none",
-            remedy=f"kind is one of {', '.join(KINDS)}, number a whole number from 0",
-            code="alerts.signal",
-        )
-    since = raw.get("since")
-    causes: Any = raw.get("causes")
-    listed: list[Any] = list(causes) if isinstance(causes, list | tuple) else []
-    return Signal(
-        kind=str(kind),
-        number=number,
-        version=_text(raw.get("version")),
-        measure=_text(raw.get("measure")),
-        key=_text(raw.get("key")),
-        value=_number(raw.get("value")),
-        limit=_number(raw.get("limit")),
-        log_evidence=_number(raw.get("log_evidence")),
-        since=since if type(since) is int and 0 <= since <= number else None,
-        from_=_text(raw.get("from")),
-        to=_text(raw.get("to")),
-        causes=[_cause(cause) for cause in listed[:_CAUSES] if isinstance(cause, Mapping)],
-        promise=_text(raw.get("promise")),
-    )
-
-
-def _cause(raw: Mapping[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {name: _text(raw[name]) for name in _NAMES if raw.get(name)}
-    numbers = {name: _number(raw.get(name)) for name in _NUMBERS}
-    return told | {name: value for name, value in numbers.items() if value is not None}
-
-
-def _text(value: object) -> str:
-    """Bounded text that UTF-8 can carry; names of columns may hold anything."""
-    text = "" if value is None else str(value)
-    return text.encode("utf-8", "replace").decode()[:_TEXT]
-
-
-def _number(value: object) -> float | None:
-    """A finite number, or None: a figure that could not be computed is never a zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    # What is larger than JSON carries exactly is large: it must not pass for unmeasured.
-    return None if math.isnan(value) or math.isinf(value) else float(max(-_MOST, min(_MOST, value)))
-
-
-def severity(signal: Signal | Mapping[str, Any]) -> Severity:
-    """How soon a person should look: ``info`` when there is time, ``warning`` today, ``critical``
-    now.
-
-    A change of the inputs or of the scores harms nobody by itself, however large: at most a
-    warning, and an info while its effect (PSI) is small.  An estimate of the performance presumes
-    that labels depend on inputs as before: a warning.  Labels that confirm a loss well over what
-    is tolerated, inputs that have become unusable (another type, mostly missing), and answers that
-    are not recorded are critical.  Figures that are missing make nothing less severe.
-    """
-    s = signal if isinstance(signal, Signal) else read(signal)
-    if s.kind in ("data_drift", "prediction_drift"):
-        sizes = [c["psi"] for c in s.causes if "psi" in c]
-        if s.measure == "psi" and s.value is not None:
-            sizes.append(s.value)
-        return "info" if sizes and max(sizes) < _SMALL else "warning"
-    if s.kind == "performance":
-        if s.value is None or s.limit is None:
-            return "critical"
-        return "critical" if _well_over(s.measure, s.value, s.limit) else "warning"
-    if s.kind == "quality":
-        grave = s.measure in ("type", "absent", "unreadable")
-        most = s.measure == "missing" and (s.value is None or s.value >= _HALF)
-        return "critical" if grave or most else "warning"
-    if s.kind == "log":
-        return "warning" if s.measure == "empty" else "critical"
-    return "warning"
-
-
-def _well_over(measure: str, value: float, limit: float) -> bool:
-    """Whether a value is on the bad side of its limit by a tenth: of a loss above it, of a metric
-    that should be high below it."""
-    if measure in HIGHER_IS_BETTER:
-        return value * _WELL_OVER < limit
-    return value > limit * _WELL_OVER
-
-
-HIGHER_IS_BETTER = frozenset({"accuracy", "auc", "f1", "precision", "recall"})
-"""Measures of which less is worse; every other measure is a loss, a distance or a share."""
-
-
-def fingerprint(project: str, endpoint: str, signal: Signal) -> str:
-    """What makes two signals the same alert: sixteen hexadecimal digits.
-
-    Not the causes: which feature leads changes from window to window while the drift is one.
-    """
-    parts = [project, endpoint, signal.version, signal.kind, signal.measure, signal.key]
-    return canonical.digest(canonical.encode(parts)).removeprefix("sha256:")[:16]
-
-
 # -- what is new ----------------------------------------------------------------------------------
 
 
@@ -300,7 +186,16 @@ def _order(signal: Signal) -> tuple[int, float]:
 
 
 def _size(signal: Signal) -> tuple[int, float]:
-    return SEVERITIES.index(severity(signal)), signal.value or 0.0
+    """How bad a signal is, next to others of its fingerprint."""
+    extent = _extent(signal) or 0.0
+    return SEVERITIES.index(severity(signal)), extent
+
+
+def _extent(of: Signal | Alert) -> float | None:
+    """How far it has gone: more is worse, also of what should be high."""
+    if of.value is not None:
+        return -of.value if of.measure in HIGHER_IS_BETTER else of.value
+    return max((cause["psi"] for cause in of.causes if "psi" in cause), default=None)
 
 
 def _fewest(new: Sequence[Signal]) -> list[Signal]:
@@ -349,11 +244,11 @@ def _told(
 
 
 def _grown(held: Alert, worst: Signal) -> bool:
-    if held.value is None or worst.value is None or held.value <= 0:
+    before, now = _extent(held), _extent(worst)
+    if before is None or now is None or before == 0:
         return False
-    if worst.measure in HIGHER_IS_BETTER:  # Half of the distance that was left to nothing.
-        return worst.value <= held.value / GROWS
-    return worst.value >= held.value * GROWS
+    # Of what should be high, half of what was left has gone.
+    return now >= before * GROWS if before > 0 else now >= before / GROWS
 
 
 def _figures(worst: Signal, last: Signal, level: Severity) -> dict[str, Any]:
