@@ -196,6 +196,15 @@ def test_a_join_without_a_watermark_is_a_mistake() -> None:
         joined(labels(), closes=None)
 
 
+def test_labels_of_another_endpoint_have_a_count_of_their_own() -> None:
+    wide = predictions(20)
+    ours, other = wide.filter(pl.col("in.a") != 5), wide.filter(pl.col("in.a") == 5)
+    forged = "019cab00-0003-7000-8000-ffffffffffff"
+    found = joined(labels(label(5), label(2), label(forged)), ours, elsewhere=other)
+    assert values(found) == {2: 1}
+    assert (found.counts["elsewhere"], found.counts["unknown"]) == (1, 1)
+
+
 def test_a_window_accounts_for_the_ids_that_it_is_given() -> None:
     told = labels(label("019cffff-0000-7000-8000-000000000000"))
     everything = ("0", "g")

@@ -8,25 +8,32 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 
 from assay import canonical, files
 from assay.actions.feedback_recorder import SPOOL_KIND, Kept, Recorder, moment
 from assay.actions.feedback_records import (
-    batches,
+    LOSS,
+    PRODUCER,
+    batch_subject,
     caps_of,
     classes_by_version,
     classes_of,
+    endpoints_beside,
     given_today,
+    ids_in_log,
+    is_recorded,
     kept_of_labels,
     read_labels,
     sealed,
     spool_of,
+    subject,
 )
+from assay.actions.prediction_records import ring_for
 from assay.actions.serving import endpoint_target
 from assay.clock import TOLERANCE
 from assay.errors import Usage
@@ -41,7 +48,7 @@ if TYPE_CHECKING:
 
     from assay.monitor.feedback import Caps, Joined
     from assay.monitor.labels import Checked, Classes
-    from assay.monitor.spool import Recovered
+    from assay.monitor.spool import Header, Recovered
     from assay.workspace.door import Workspace
 
 __all__ = [
@@ -53,6 +60,10 @@ __all__ = [
     "kept_of_labels",
     "read_labels",
 ]
+
+
+_AROUND = timedelta(hours=1)
+"""About a window: a segment of the log, and a request in it, are shorter than this."""
 
 
 class GiveFeedback(Action, frozen=True, kw_only=True):
@@ -79,6 +90,12 @@ def feedback_recorder(
         ask=GiveFeedback(project=project, endpoint=endpoint),
         segments=segments or Segments(workspace),
     )
+
+
+def _about_answers(view: View, project: str, endpoint: str) -> Target:
+    """An endpoint as a resource, whatever is deployed there meanwhile: what it answered stays."""
+    target = endpoint_target(view, project, endpoint, {})
+    return msgspec.structs.replace(target, subjects=[])
 
 
 class AddFeedback(Action, frozen=True, kw_only=True):
@@ -120,7 +137,7 @@ class AddFeedback(Action, frozen=True, kw_only=True):
             raise Usage("the digest is of another body", code="feedback.digest")
         if self.path:
             tables.check_path(Path(self.path))
-        return endpoint_target(view, self.project, self.endpoint, {})
+        return _about_answers(view, self.project, self.endpoint)
 
     def apply(self, doing: Doing) -> Outcome:
         now = doing.clock.now()
@@ -136,6 +153,7 @@ class AddFeedback(Action, frozen=True, kw_only=True):
             checked.frame,
             checked.refused,
             (now, now),
+            ring=ring_for(doing.store.rings, self.project, now).name,
         )
         return Outcome({"endpoint": self.endpoint, **checked.told()}, [statement])
 
@@ -174,58 +192,75 @@ class SealFeedback(Action, frozen=True, kw_only=True):
     endpoint: str
 
     def target(self, view: View) -> Target:
-        return endpoint_target(view, self.project, self.endpoint, {})
+        return _about_answers(view, self.project, self.endpoint)
 
     def apply(self, doing: Doing) -> Outcome:
         from assay.monitor import spool
 
-        told: dict[str, Any] = {
-            "endpoint": self.endpoint,
-            "batches": 0,
-            "labels": 0,
-            "damaged": [],
-        }
+        told: dict[str, Any] = {"endpoint": self.endpoint, "batches": 0, "labels": 0, "lost": []}
         folder = spool_of(doing.layout, self.project, self.endpoint)
         for found in spool.recover(folder, doing.store.rings.ring):
-            self._seal(doing, found, told)
+            # Locked by now, so whatever another process wrote down about it is on the ledger.
+            doing.view.follow()
+            self._settle(doing, found, told)
         return Outcome(told)
 
-    def _seal(self, doing: Doing, found: Recovered, told: dict[str, Any]) -> None:
-        if found.shredded:
-            found.remove()  # Nobody can read it, or write down what was in it.
-            return
+    def _settle(self, doing: Doing, found: Recovered, told: dict[str, Any]) -> None:
         about = {"project": self.project, "endpoint": self.endpoint}
         header = found.header
-        ours = header is not None and header.kind == SPOOL_KIND and found.about == about
+        ours = (
+            header is not None
+            and header.kind == SPOOL_KIND
+            and header.ring.startswith(f"{self.project}/predictions")
+            and found.about == about
+        )
         if ours and header is not None and found.records:
-            self._record(doing, header.id, found, told)
-        if found.damage is not None or (found.records and not ours):
-            # Of another endpoint, or moved here by hand: for people to look at.
-            why = found.damage.why if found.damage else "it is of another endpoint"
-            told["damaged"].append({"file": found.set_aside().name, "why": why})
+            self._record(doing, header, found, told)
+        why = ""
+        if found.shredded:
+            why = "shredded"
+        elif found.damage is not None:
+            why = "damaged"
+        elif found.records and not ours:
+            why = "foreign"
+        if why:
+            self._lose(doing, found, why, told)
+        if why in ("damaged", "foreign"):
+            found.set_aside()  # For people to look at.
         else:
             found.remove()
         files.point("feedback.cleared")
 
-    def _record(self, doing: Doing, spool: str, found: Recovered, told: dict[str, Any]) -> None:
-        each = _by_source(found)
-        times = [at for _, _, (first, last) in each.values() for at in (first, last)]
-        known = {
-            batch.id
-            for batch in batches(
-                doing.view, self.project, self.endpoint, min(times), max(times) + TOLERANCE
-            )
-        }
-        for source, (frame, refused, span) in sorted(each.items()):
-            name = f"{spool}/{source}"
-            if name in known:
+    def _record(self, doing: Doing, header: Header, found: Recovered, told: dict[str, Any]) -> None:
+        for source, (frame, refused, span) in sorted(_by_source(found).items()):
+            name = f"{header.id}/{source}"
+            if is_recorded(doing.view, self.project, name):
                 continue
-            statement = sealed(doing, self.endpoint, name, source, frame, refused, span)
+            statement = sealed(
+                doing, self.endpoint, name, source, frame, refused, span, ring=header.ring
+            )
             files.point("feedback.sealed")
             doing.record([statement])
             files.point("feedback.recorded")
             told["batches"] += 1
             told["labels"] += frame.height
+
+    def _lose(self, doing: Doing, found: Recovered, why: str, told: dict[str, Any]) -> None:
+        """Write down what cannot be read, once."""
+        spool = found.path.stem
+        size = found.path.stat().st_size
+        loss: dict[str, Any] = {
+            "endpoint": self.endpoint,
+            "spool": spool,
+            "why": why,
+            "records": found.damage.records if found.damage else len(found.records),
+            "bytes": found.damage.bytes if found.damage else size,
+            "kept_as": "" if found.shredded else f"{spool}.damaged",
+        }
+        told["lost"].append(loss)
+        if not is_recorded(doing.view, self.project, spool, LOSS):
+            about = {**batch_subject(spool), **subject(self.project, self.endpoint)}
+            doing.record([doing.attest(LOSS, about, loss, producer=PRODUCER)])
 
 
 def _by_source(
@@ -272,10 +307,13 @@ def joined(
     """The predictions of a window, which began at `since` and has its watermark at `closes`, with
     their labels: see `assay.monitor.feedback.join`.
 
-    `known` finds out which of the labels that fit no prediction here are of other windows; it is
-    asked only where there are any.  `former` are the `Joined.sources` of the windows closed before,
-    in their order.  Opens sealed labels: whoever calls it is an action that policy allowed to.
+    Of labels that fit none of them, it is found out whether they are of another window, of people
+    who were erased, or of another endpoint; `known` may know some already, and is asked only where
+    there are any.  `former` are the `Joined.sources` of the windows closed before, in their order.
+    Opens sealed labels: whoever calls it is an action that policy allowed to.
     """
+    import polars as pl
+
     from assay.monitor import feedback
 
     until = until or doing.clock.now()
@@ -286,12 +324,20 @@ def joined(
     # A label cannot come before its prediction, by more than clocks differ.
     given = read_labels(doing, endpoint, since - 2 * TOLERANCE, until, ids=ids)
     lost = feedback.strangers(given, predictions)
+    ours = elsewhere = None
+    if lost.height:
+        times = since - _AROUND, cast("datetime", predictions["at"].max()) + _AROUND
+        ours = ids_in_log(doing, [endpoint], *times)
+        if known is not None:
+            ours = pl.concat([ours, known(lost).select(ours.columns).cast(ours.schema)])
+        elsewhere = ids_in_log(doing, endpoints_beside(doing.view, doing.project, endpoint), *times)
     return feedback.join(
         predictions,
         given,
         until=until,
         closes=closes,
-        known=known(lost) if known is not None and lost.height else None,
+        known=ours,
+        elsewhere=elsewhere,
         classes=classes_by_version(doing.view, doing.project, endpoint),
         caps=caps,
     )

@@ -20,10 +20,10 @@ import msgspec
 from assay.actions.feedback_records import (
     caps_of,
     classes_of,
-    ensure_ring,
     given_today,
     spool_of,
 )
+from assay.actions.prediction_records import ring_for
 from assay.errors import Unavailable
 from assay.workspace.action import Action
 from assay.workspace.segments import Segments
@@ -186,8 +186,8 @@ class Recorder:
         if self._spool is None:
             from assay.monitor.spool import Spool
 
-            store = self._workspace.store
-            ring = store.rings.ring(ensure_ring(store, self._project))
+            now = self._workspace.clock.now()
+            ring = ring_for(self._workspace.store.rings, self._project, now)
             about = {"project": self._project, "endpoint": self._endpoint}
             self._spool = Spool.open(self._folder, ring, about, kind=SPOOL_KIND)
             self._opened = self._monotonic()

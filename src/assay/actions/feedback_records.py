@@ -3,6 +3,7 @@ day; and the batches themselves, opened for an action that was allowed to."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from assay.actions.people import subject_of
+from assay.actions.prediction_records import segments_of
 from assay.clock import parse_timestamp, timestamp
 from assay.errors import AssayError, Corrupt, NotFound
+from assay.evidence.facts import Evidence
 from assay.evidence.state import kind_of
 from assay.evidence.statement import Statement
-from assay.store import SHREDDED, Store
+from assay.store import SHREDDED
 from assay.types import Digest, check_digest
 from assay.workspace.action import Doing
 from assay.workspace.layout import Layout
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from assay.monitor.labels import Classes
 
 KIND = "labels"
+LOSS = "label-loss"
 PRODUCER = "assay.monitor.feedback/1"
 _BASELINE = "baseline"
 MOST_BYTES = 1 << 30
@@ -55,23 +59,6 @@ class Batch(msgspec.Struct, frozen=True):
     """The least and the greatest of the prediction ids in it."""
 
 
-def ring_of(project: str) -> str:
-    """The key ring under which a project's predictions, and the labels of them, lie."""
-    return f"{project}/predictions"
-
-
-def ensure_ring(store: Store, project: str) -> str:
-    """That ring, made when the first content needs it."""
-    ring = ring_of(project)
-    try:
-        store.rings.ring(ring)
-    except NotFound as error:
-        if error.code == f"{NotFound.kind}.{SHREDDED}":
-            raise
-        store.rings.create(ring)
-    return ring
-
-
 def spool_of(layout: Layout, project: str, endpoint: str) -> Path:
     """Where the labels of an endpoint wait to be sealed."""
     return layout.root / "spool" / project / endpoint / KIND
@@ -84,6 +71,11 @@ def subject(project: str, endpoint: str, *days: date) -> dict[str, Digest]:
     for day in days:
         made |= subject_of(f"{name}/{day.isoformat()}")
     return made
+
+
+def batch_subject(name: str) -> dict[str, Digest]:
+    """Names a batch, or a spool of some, before there is a blob."""
+    return subject_of(f"monitor-labels-batch:{name}")
 
 
 def days_of(first: datetime, last: datetime) -> Iterator[date]:
@@ -103,15 +95,15 @@ def sealed(
     frame: pl.DataFrame,
     refused: Mapping[str, int],
     times: tuple[datetime, datetime],
+    *,
+    ring: str,
 ) -> Statement:
     """Seal a batch; the statement about it."""
     from assay.monitor import labels
 
-    ring = ring_of(doing.project)
-    about = subject(doing.project, endpoint, *days_of(*times))
+    about = {**batch_subject(name), **subject(doing.project, endpoint, *days_of(*times))}
     blob, ids = "", ["", ""]
     if frame.height:
-        ensure_ring(doing.store, doing.project)
         blob = doing.store.put(ring, labels.pack(frame), salted=True)
         about = {f"labels:{name}": blob, **about}
         ids = [cast("str", frame["prediction_id"].min()), cast("str", frame["prediction_id"].max())]
@@ -147,19 +139,35 @@ def batches(
         about = subject(project, endpoint)
     else:
         about = {k: v for day in days_of(since, until) for k, v in _of_day(project, endpoint, day)}
-    found = [
-        _batch(item.index, item.statement)
-        for item in view.evidence(project, *about.values())
-        if kind_of(item.statement) == KIND
-        and item.producer == PRODUCER
-        and any(view.state.workspace_key_valid(keyid, item.index) for keyid in item.keyids)
-    ]
+    found = [_batch(i.index, i.statement) for i in _ours(view, project, KIND, about.values())]
     return [
         batch
         for batch in found
         if (since is None or parse_timestamp(batch.last) >= _milliseconds(since))
         and (until is None or parse_timestamp(batch.first) <= until)
     ]
+
+
+def _ours(view: View, project: str, kind: str, subjects: Iterable[Digest]) -> list[Evidence]:
+    """The statements that this workspace made itself; who merely says the same is not heard."""
+    return [
+        item
+        for item in view.evidence(project, *subjects)
+        if kind_of(item.statement) == kind
+        and item.producer == PRODUCER
+        and any(view.state.workspace_key_valid(keyid, item.index) for keyid in item.keyids)
+    ]
+
+
+def is_recorded(view: View, project: str, name: str, kind: str = KIND) -> bool:
+    """Whether there is a statement about a batch, or about what is lost of a spool."""
+    return bool(_ours(view, project, kind, batch_subject(name).values()))
+
+
+def losses(view: View, project: str, endpoint: str) -> list[dict[str, Any]]:
+    """What was written to a spool of labels and cannot be read, in the order of the ledger."""
+    about = subject(project, endpoint).values()
+    return [item.statement.predicate for item in _ours(view, project, LOSS, about)]
 
 
 def _of_day(project: str, endpoint: str, day: date) -> Iterable[tuple[str, Digest]]:
@@ -283,6 +291,35 @@ def read_labels(
     if ids is not None:
         found = found.filter(pl.col("prediction_id").is_between(pl.lit(ids[0]), pl.lit(ids[1])))
     return found
+
+
+def endpoints_beside(view: View, project: str, endpoint: str) -> list[str]:
+    """The other endpoints of a project; of those of other projects nothing is looked at."""
+    names = [key.partition("/") for key in view.state.endpoints]
+    return [name for of, _, name in names if of == project and name != endpoint]
+
+
+def ids_in_log(
+    doing: Doing, endpoints: Iterable[str], since: datetime, until: datetime
+) -> pl.DataFrame:
+    """Which predictions there are in the segments of a time: their ids and rows, of erased people
+    too, and nothing else of them."""
+    import polars as pl
+
+    from assay.monitor import segments
+
+    names = ["prediction_id", "row"]
+    parts = [pl.DataFrame(schema={"prediction_id": pl.String, "row": pl.Int32})]
+    for endpoint in endpoints:
+        for segment in segments_of(doing.view, doing.project, endpoint, since, until):
+            try:
+                data = doing.store.read(segment.ring, segment.blob, segments.MOST_BYTES)
+            except NotFound as error:
+                if error.code != f"{NotFound.kind}.{SHREDDED}":
+                    raise
+                continue
+            parts.append(pl.read_parquet(io.BytesIO(data), columns=names).select(names))
+    return pl.concat(parts)
 
 
 def kept_of_labels(view: View) -> list[tuple[str, Digest]]:

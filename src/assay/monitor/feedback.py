@@ -9,8 +9,8 @@ No label is lost on the way: of every source, what it gave is the sum of what wa
 reason for which something was not (`Joined.sources`).
 
 One stolen token must not decide a figure.  So a source counts in a window for no more labels than
-others give (`Caps.share`), unless it gave as many before, or is the first that there ever was; which
-of its rows those are, the ids say, that the endpoint drew at random, and nobody else chooses.
+others give (`Caps.share`), unless it gave as many before, or is the first that there ever was;
+which of its rows those are, the ids say, that the endpoint drew at random, and nobody else chooses.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ OUTCOMES: dict[str, str] = {
     "disputed": "differ from what another source says of the same row",
     "late": "came after the window was closed",
     "early": "came before the prediction was made, or name a time still to come",
-    "unknown": "name no prediction of this endpoint",
+    "unknown": "name no prediction that is known",
+    "elsewhere": "name a prediction of another endpoint",
     "unreadable": "are nothing that the version which answered could have said",
     "capped": "are over what one source may give",
 }
@@ -124,6 +125,7 @@ def join(
     horizon: timedelta | None = None,
     closes: datetime | None = None,
     known: pl.DataFrame | None = None,
+    elsewhere: pl.DataFrame | None = None,
     ids: tuple[str, str] | None = None,
     classes: VersionClasses = None,
     caps: Caps | None = None,
@@ -136,7 +138,8 @@ def join(
 
     A label that fits no prediction is ``unknown`` if its id lies in `ids`, the first and the last
     id for which this window has to account (by default those of its own predictions), unless it is
-    `known`: of a prediction (id and row) in another window.
+    `known`: of a prediction (id and row) in another window, or about somebody who was erased.
+    Those of another endpoint are `elsewhere`.
     """
     if closes is None and horizon is None:
         raise ValueError("neither a watermark nor a horizon is given")
@@ -144,10 +147,17 @@ def join(
     told = labels.select(list(GIVEN)).cast(GIVEN).with_row_index("_place")
     told = told.filter(pl.col("received") <= _at(until))
     told = _recognised(told, predictions, known, ids or ids_of(predictions))
+    other = told.filter(pl.lit(value=False))
+    if elsewhere is not None:
+        other = told.join(_keys(elsewhere), on=_KEY, how="semi")
     watermark = pl.col("_made") + horizon if closes is None else _at(closes)
     told = told.with_columns(
         pl.when(pl.col("_made").is_null())
-        .then(pl.lit("unknown"))
+        .then(
+            pl.when(pl.col("_place").is_in(other["_place"].implode()))
+            .then(pl.lit("elsewhere"))
+            .otherwise(pl.lit("unknown"))
+        )
         .when(_early())
         .then(pl.lit("early"))
         .when(pl.col("received") > watermark)
