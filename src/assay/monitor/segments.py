@@ -239,6 +239,8 @@ def read(data: bytes, *, open_sealed: Opener | None = None) -> tuple[pl.DataFram
         meta = msgspec.convert(canonical.decode(said.encode()), Meta)
     except (Corrupt, msgspec.ValidationError) as error:
         raise _no_segment() from error
+    if not {"prediction_id", "row", "key", "sealed"} <= set(frame.columns):
+        raise _no_segment()
     sealed = frame["key"].is_not_null()
     if sealed.any():
         frame, erased = _opened(frame, sealed, open_sealed)
