@@ -59,7 +59,6 @@ def labelled(told: dict[str, Any], number: int, *, old: float = 0.02) -> dict[st
         {
             "column": name,
             "value": value,
-            "rows": int(rows.sum()),
             "labelled": int(rows.sum()),
             "loss": performance.losses(judged.take(rows)),
             "metrics": performance.figures(judged.take(rows)),
@@ -74,7 +73,7 @@ def labelled(told: dict[str, Any], number: int, *, old: float = 0.02) -> dict[st
         "metrics": performance.figures(judged),
         "loss": performance.losses(judged),
         "slices": parts,
-        "feedback": {"labelled": ROWS, "duplicate": 2, "late": 0},
+        "counts": {"rows": ROWS, "labelled": ROWS, "used": ROWS, "duplicate": 2, "late": 0},
         "final": True,
     }
 

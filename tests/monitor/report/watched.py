@@ -278,7 +278,7 @@ def alarmed(count: int = 60) -> Report:
                 opened=at(53),
                 alerts=("aa9a01c2d4e5b677-1",),
                 deadlines=(
-                    Deadline(name="GDPR Art. 33: 72 hours", due=at(56), state="met"),
+                    Deadline(name="GDPR Art. 33: 72 hours", due=at(56), state="reported"),
                     Deadline(name="AI Act Art. 73: 15 days", due=at(68)),
                 ),
             ),

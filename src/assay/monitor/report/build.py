@@ -40,6 +40,8 @@ from assay.monitor.report.model import (
     Window,
 )
 
+_NO_OUTCOMES = frozenset({"rows", "labelled", "used"})
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -63,6 +65,8 @@ class Given:
     alerts: Sequence[Told] = ()
     names: Mapping[str, str] = field(default_factory=dict[str, str])
     """What the directory calls the actors that acknowledged."""
+    waiting: int = 0
+    """Labels that came for windows that are not counted yet."""
     incidents: Sequence[Incident] = ()
     happenings: Sequence[Happening] = ()
     notes: Sequence[str] = ()
@@ -95,10 +99,10 @@ def build(given: Given) -> Report:
         windows=tuple(windows),
         compared=compared.words if compared else "",
         features=tuple(features(mine[1], compared, said, last)) if mine else (),
-        slices=tuple(slices(mine[1], compared, later, last)) if mine else (),
+        slices=tuple(slices(mine[1], compared, kept, later, last)) if mine else (),
         alerts=tuple(_alert(alert, windows, given.names) for alert in given.alerts),
         incidents=tuple(given.incidents),
-        labels=_labels(windows, later),
+        labels=_labels(windows, later, given.waiting),
         happenings=tuple(sorted(given.happenings, key=lambda h: h.at)),
         notes=tuple(notes),
     )
@@ -186,19 +190,22 @@ def _window(told: Predicate, later: Predicate | None, reading: Reading | None) -
     )
 
 
-def _labels(windows: Sequence[Window], later: Mapping[int, Predicate]) -> Labels | None:
-    """What came back for all windows together; None before anybody counted."""
-    if not later:
+def _labels(
+    windows: Sequence[Window], later: Mapping[int, Predicate], waiting: int
+) -> Labels | None:
+    """What came back for all windows together; None before anything came."""
+    if not later and not waiting:
         return None
     counts: dict[str, int] = {}
     for told in later.values():
-        feedback = told.get("feedback")
-        for name, count in feedback.items() if isinstance(feedback, Mapping) else ():
-            if name != "labelled":
+        became = told.get("counts")
+        for name, count in became.items() if isinstance(became, Mapping) else ():
+            if name not in _NO_OUTCOMES:
                 counts[str(name)] = counts.get(str(name), 0) + count_of(count)
     return Labels(
         rows=sum(window.rows for window in windows),
         labelled=sum(window.labelled or 0 for window in windows),
+        waiting=waiting,
         counts={name: count for name, count in sorted(counts.items()) if count},
     )
 

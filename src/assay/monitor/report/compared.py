@@ -291,23 +291,25 @@ def _distance(before: Sequence[int], now: Sequence[int]) -> dict[str, float]:
 def slices(
     read: baselines.Baseline,
     compared: Newest | None,
+    windows: Sequence[Predicate],
     later: Mapping[int, Predicate],
     last: Reading,
 ) -> list[Slice]:
+    """The groups of the baseline, and those that came besides."""
     known = {(s["column"], s["value"]): s for s in read.about["slices"]}
     now = compared.slices if compared else {}
     rows = compared.profile.rows if compared else 0
-    measured = _measured(later)
+    measured = _measured(windows, later)
     found: list[Slice] = []
     for key in dict.fromkeys([*known, *now]):
         column, value = key
         before: Predicate = known.get(key, {})
         part = last.slices.get(f"{column}={value}")
-        truth = measured.get(key, {})
+        truth, of = measured.get(key, ({}, None))
         kinds = (
             figures(before.get("performance")),
             compared.estimated.get(key, {}) if compared else {},
-            figures(truth.get("metrics", truth.get("performance"))),
+            figures(truth.get("metrics")),
         )
         metric = next((m for m in METRIC if any(m in kind for kind in kinds)), "")
         count = truth.get("labelled")
@@ -315,8 +317,9 @@ def slices(
             Slice(
                 column=column,
                 value=value,
-                rows=count_of(truth.get("rows")) if truth else now.get(key, 0),
+                rows=now.get(key, 0),
                 labelled=count if type(count) is int else None,
+                labelled_of=of,
                 log_e=part.log_e if part else None,
                 limit=_limit(read, last, _ERRORS),
                 share_reference=before.get("rows", 0) / read.profile.rows,
@@ -331,11 +334,20 @@ def slices(
     return found
 
 
-def _measured(later: Mapping[int, Predicate]) -> dict[tuple[str, str], Predicate]:
-    """Of each group the newest window in which labels say anything of it."""
-    found: dict[tuple[str, str], Predicate] = {}
-    for told in later.values():
+def _measured(
+    windows: Sequence[Predicate], later: Mapping[int, Predicate]
+) -> dict[tuple[str, str], tuple[Predicate, int | None]]:
+    """Of each group the newest window in which labels say anything of it, with its rows there."""
+    rows = {
+        (told["number"], str(part.get("column")), str(part.get("value"))): part.get("rows")
+        for told in windows
+        for part in _parts(told.get("slices"))
+    }
+    found: dict[tuple[str, str], tuple[Predicate, int | None]] = {}
+    for number, told in later.items():
         for part in _parts(told.get("slices")):
-            if part.get("labelled") or figures(part.get("metrics", part.get("performance"))):
-                found[str(part.get("column")), str(part.get("value"))] = part
+            if part.get("labelled") or figures(part.get("metrics")):
+                key = str(part.get("column")), str(part.get("value"))
+                count = rows.get((number, *key))
+                found[key] = part, count if type(count) is int else None
     return found

@@ -18,6 +18,8 @@ Severity: TypeAlias = Literal["info", "warning", "critical"]
 AlertState: TypeAlias = Literal["open", "acknowledged", "resolved", "closed"]
 """``closed`` by a person; ``resolved`` when windows no longer showed it."""
 Kind: TypeAlias = Literal["ordered", "category"]
+DutyState: TypeAlias = Literal["running", "overdue", "reported", "late", "judged"]
+"""``late``: reported, after it was due; ``judged``: a person judged that nothing is owed."""
 
 STREAMS: dict[str, str] = {
     "data_drift": "the inputs, against the reference",
@@ -179,7 +181,11 @@ class Slice(_Part, frozen=True, kw_only=True):
     column: str
     value: str
     rows: int
+    """In the windows that are compared."""
     labelled: int | None = None
+    """In the newest window whose labels say anything of it."""
+    labelled_of: int | None = None
+    """Its rows in that window."""
     log_e: float | None = None
     """None where the group is not watched by itself: it has too few rows, or no label yet."""
     limit: float = 0.0
@@ -223,7 +229,13 @@ class Deadline(_Part, frozen=True, kw_only=True):
     name: str
     """"GDPR Art. 33", "AI Act Art. 73(2)"."""
     due: str
-    state: Literal["running", "met", "missed"] = "running"
+    state: DutyState = "running"
+    words: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether it is still owed."""
+        return self.state in ("running", "overdue")
 
 
 class Incident(_Part, frozen=True, kw_only=True):
@@ -260,8 +272,16 @@ class Labels(_Part, frozen=True, kw_only=True):
     rows: int = 0
     """Predictions that a label may still come for, or came for."""
     labelled: int = 0
+    """Of windows whose labels are counted."""
+    waiting: int = 0
+    """Labels that came for windows that are not counted yet."""
     counts: dict[str, int] = {}
     """duplicate, corrected, disputed, late, early, unknown, capped, unreadable, ..."""
+
+    @property
+    def known(self) -> int:
+        """Labels that came so far, counted or waiting."""
+        return min(self.rows, self.labelled + self.waiting)
 
 
 class Verdict(_Part, frozen=True, kw_only=True):

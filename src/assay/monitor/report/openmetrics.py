@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from assay.monitor.report import words
 from assay.monitor.report.model import Figure, Report, Window
-from assay.monitor.report.pages import metric_names, ranked_features
+from assay.monitor.report.pages import metric_names, ranked_features, ranked_slices
 from assay.monitor.report.verdict import coverage, verdict
 
 _Labels: TypeAlias = dict[str, str]
@@ -33,21 +33,25 @@ _PARTS: tuple[tuple[str, str, Callable[[Figure], float | None]], ...] = (
 )
 
 
-def render(report: Report) -> bytes:
-    """The exposition."""
-    named = {"project": report.about.project, "endpoint": report.about.endpoint}
-    lines: list[str] = []
-    for name, told, samples in _families(report):
-        known = list(_unique(name, named, samples))
-        if known:
-            lines += [f"# TYPE {name} gauge", f"# HELP {name} {told}"]
-            if name.endswith("_seconds"):
-                lines.insert(-1, f"# UNIT {name} seconds")
-            lines += known
-    return ("\n".join([*lines, "# EOF"]) + "\n").encode()
+def render(*reports: Report) -> bytes:
+    """The exposition of these endpoints together: each family once, as the format wants it."""
+    told: dict[str, str] = {}
+    lines: dict[str, list[str]] = {}
+    for report in reports:
+        named = {"project": report.about.project, "endpoint": report.about.endpoint}
+        for name, what, samples in _families(report):
+            told[name] = what
+            lines.setdefault(name, []).extend(_spelt_out(name, named, samples))
+    found: list[str] = []
+    for name, samples in lines.items():
+        if samples:
+            unit = [f"# UNIT {name} seconds"] if name.endswith("_seconds") else []
+            found += [f"# TYPE {name} gauge", *unit, f"# HELP {name} {told[name]}"]
+            found += dict.fromkeys(samples)
+    return ("\n".join([*found, "# EOF"]) + "\n").encode()
 
 
-def _unique(name: str, named: _Labels, samples: Iterable[_Sample]) -> Iterator[str]:
+def _spelt_out(name: str, named: _Labels, samples: Iterable[_Sample]) -> Iterator[str]:
     """Each sample that is known, the first of those that would be called the same."""
     seen: set[str] = set()
     for labels, value in samples:
@@ -119,7 +123,7 @@ def _windows(report: Report) -> Iterator[_Family]:
     # Each stream as of the newest window that says anything about it: labels come late.
     streams = {name: found for window in report.windows for name, found in window.streams.items()}
     of_line = [
-        ({"stream": name}, 10 ** min(300.0, words.ratio(found.log_e, found.limit)))
+        ({"stream": name}, _multiple(found.log_e, found.limit))
         for name, found in sorted(streams.items())
     ]
     yield _gauge("evidence", "Evidence as a multiple of what an alarm needs.", of_line)
@@ -159,21 +163,21 @@ def _parts(report: Report) -> Iterator[_Family]:
     yield _gauge(
         "feature_evidence",
         "Evidence against one input or answer, as a multiple of what an alarm needs.",
-        [({"feature": f.name}, 10 ** min(300.0, words.ratio(f.log_e, f.limit))) for f in features],
+        [({"feature": f.name}, _multiple(f.log_e, f.limit)) for f in features],
     )
     yield _gauge(
         "feature_psi",
         "Population stability index of the newest window: a size, no alarm.",
         [({"feature": f.name}, f.effects.get("psi")) for f in features],
     )
-    slices = sorted(report.slices, key=lambda s: -words.ratio(s.log_e, s.limit))[:SLICES]
+    slices = ranked_slices(report.slices)[:SLICES]
     yield _gauge(
         "slice_evidence",
         "Evidence in one group, as a multiple of what an alarm needs.",
         [
             (
                 {"column": s.column, "value": s.value},
-                10 ** min(300.0, words.ratio(s.log_e, s.limit)),
+                _multiple(s.log_e, s.limit),
             )
             for s in slices
         ],
@@ -210,9 +214,13 @@ def _alerts(report: Report) -> Iterator[_Family]:
             ({"incident": incident.id, "deadline": deadline.name}, _seconds(deadline.due))
             for incident in lasting
             for deadline in incident.deadlines
-            if deadline.state != "met"
+            if deadline.open
         ],
     )
+
+
+def _multiple(log_e: float | None, limit: float) -> float | None:
+    return None if log_e is None else 10 ** min(300.0, words.ratio(log_e, limit))
 
 
 def _seconds(text: str) -> float | None:

@@ -33,7 +33,7 @@ def draw(windows: Sequence[Window]) -> Markup:
     top = max(
         [1.0, *(_power(window, name) or 0.0 for window in windows for name in window.streams)]
     )
-    y = Scale(_LEAST, min(_MOST, math.ceil(top)), _FLOOR, _TOP)
+    y = Scale(_LEAST, math.ceil(min(_MOST, top)), _FLOOR, _TOP)
     parts = [
         *_grid(y),
         *_gaps(windows, xs),

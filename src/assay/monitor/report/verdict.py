@@ -195,7 +195,7 @@ def nearest(window: Window) -> tuple[str, Evidence] | None:
 def coverage(report: Report) -> float | None:
     """The share of all rows whose label is known."""
     if report.labels is not None and report.labels.rows:
-        return report.labels.labelled / report.labels.rows
+        return report.labels.known / report.labels.rows
     known = [w for w in report.windows if w.labelled is not None]
     rows = sum(w.rows for w in known)
     return sum(w.labelled or 0 for w in known) / rows if rows else None
@@ -207,6 +207,12 @@ def _blind(report: Report) -> list[str]:
     share = coverage(report)
     if share is None or share == 0:
         found.append("No label has come back yet: how often it errs is estimated, not measured.")
+    elif report.labels is not None and not report.labels.labelled:
+        found.append(
+            f"{words.count(report.labels.waiting, 'label')} came so far, for "
+            f"{words.percent(share)} of the rows; they are counted once a window has waited long "
+            "enough. Until then how often it errs is estimated, not measured."
+        )
     elif share < FEW_LABELS:
         found.append(
             f"Labels for {words.percent(share)} of the rows so far: how often it errs is estimated "

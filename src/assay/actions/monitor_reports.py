@@ -1,0 +1,218 @@
+"""What is on the ledger about an endpoint, as a report to look at.
+
+Nothing is decided or kept here: `view` is what `ReadEvidence` gave the caller, and every figure is
+recomputed from statements that count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from assay import canonical
+from assay.actions import baselines
+from assay.actions.alerts import alerts_of
+from assay.actions.feedback_records import batches
+from assay.actions.incidents import incidents_of
+from assay.actions.monitor_records import Recorded as Held
+from assay.actions.monitor_records import readings, recorded
+from assay.actions.people import subject_of
+from assay.clock import parse_timestamp
+from assay.errors import AssayError
+from assay.evidence import notes
+from assay.evidence.facts import Evidence
+from assay.evidence.plan_records import CHALLENGE, LOOP, RETRAINING
+from assay.evidence.state import kind_of
+from assay.monitor import incidents
+from assay.monitor.report.build import Given, Recorded, build
+from assay.monitor.report.model import About, Deadline, Happening, Incident, Reading, Report, Tone
+from assay.workspace.view import View
+
+_Line: TypeAlias = tuple[str, str, Tone]
+"""Title, text and tone."""
+
+
+def report_of(
+    view: View, project: str, endpoint: str, *, names: Mapping[str, str] | None = None
+) -> Report:
+    """The report of an endpoint as of the checkpoint that `view` follows.
+
+    `names` are what the directory calls actors.  Raises `NotFound` for an endpoint that was never
+    deployed.
+    """
+    held = recorded(view, project, endpoint)
+    told = _counting(view, project, endpoint)
+    said: list[str] = []
+    given = Given(
+        about=_about(view, held),
+        baselines=_baselines(held, told),
+        windows=held.windows,
+        performances=held.performances,
+        readings=_readings(held, said),
+        alerts=alerts_of(view, project, endpoint),
+        names=names or {},
+        waiting=_waiting(view, held),
+        incidents=_incidents(view, project, endpoint),
+        happenings=[found for item in told if (found := _happening(item)) is not None],
+        notes=said,
+    )
+    return build(given)
+
+
+def _about(view: View, held: Held) -> About:
+    state = view.state.endpoints[f"{held.project}/{held.endpoint}"]
+    version = view.version(held.project, state["model"], held.serving)
+    return About(
+        project=held.project,
+        endpoint=held.endpoint,
+        model=str(state["model"]),
+        version=held.serving,
+        stage=str(state["stage"]),
+        stopped=bool(state["killed"] or version.revoked or version.hold),
+        workspace=view.state.workspace,
+        checkpoint_size=view.checkpoint.size,
+        checkpoint_time=notes.time_text(view.checkpoint),
+        checkpoint_root=canonical.b64(view.checkpoint.root),
+    )
+
+
+def _readings(held: Held, said: list[str]) -> list[Reading]:
+    try:
+        return readings(held).readings()
+    except (AssayError, KeyError, TypeError, ValueError) as error:
+        # A page without evidence must not look like one without alarms.
+        why = error.message if isinstance(error, AssayError) else type(error).__name__
+        said.append(f"The evidence could not be recomputed, so no alarm can be shown: {why}.")
+        return []
+
+
+def _waiting(view: View, held: Held) -> int:
+    """Labels that came for windows that are not counted yet; at most as many as their rows."""
+    measured = held.measured()
+    waiting = [w for w in held.windows if w["number"] not in measured and w.get("ids")]
+    if not waiting:
+        return 0
+    came = sum(
+        batch.accepted
+        for batch in batches(view, held.project, held.endpoint)
+        if batch.blob
+        and any(batch.ids[0] <= w["ids"][1] and batch.ids[1] >= w["ids"][0] for w in waiting)
+    )
+    return min(came, sum(w["rows"] for w in waiting))
+
+
+# -- what happened --------------------------------------------------------------------------------
+
+
+def _counting(view: View, project: str, endpoint: str) -> list[Evidence]:
+    """What the workspace itself recorded of an endpoint's life, in the order of the ledger."""
+    name = f"monitor:{project}/{endpoint}"
+    superseded = view.state.superseded_in(project)
+    return [
+        item
+        for item in view.evidence(project, subject_of(name)[name])
+        if item.envelope_digest not in superseded
+        and any(view.state.workspace_key_valid(keyid, item.index) for keyid in item.keyids)
+    ]
+
+
+def _baselines(held: Held, told: list[Evidence]) -> list[Recorded]:
+    """Those that count, with the leaf that each is on."""
+    found: list[Recorded] = []
+    for predicate in held.baselines.values():
+        leaf = next(
+            (item for item in reversed(told) if item.statement.predicate is predicate), None
+        )
+        if leaf is None:
+            found.append(Recorded(predicate))
+        else:
+            issued = leaf.statement.header.issued
+            found.append(Recorded(predicate, leaf.index, issued, leaf.envelope_digest))
+    return found
+
+
+def _happening(item: Evidence) -> Happening | None:
+    """A statement as a line of the story; None for those that are shown elsewhere."""
+    made = _STORY.get((item.producer, kind_of(item.statement)))
+    if made is None:
+        return None
+    try:
+        title, text, tone = made(item.statement.predicate)
+    except (KeyError, TypeError, ValueError):
+        kind = kind_of(item.statement)
+        title, text, tone = (
+            f"A statement of the kind {kind}",
+            "This assay cannot read it.",
+            "unknown",
+        )
+    issued, source = item.statement.header.issued, f"leaf {item.index}"
+    return Happening(at=issued, title=title, text=text, tone=tone, source=source)
+
+
+def _baseline(told: Mapping[str, Any]) -> _Line:
+    rows = f"on {told['rows']:,} rows of {told['data']['name']}"
+    return f"Measured what is normal for version {told['version']}", rows, "unknown"
+
+
+def _retraining(told: Mapping[str, Any]) -> _Line:
+    match told["stage"]:
+        case "begun":
+            why = f"because of alert {told['alert']}" if told["alert"] else "without an alert"
+            plan = "within an approved plan of changes" if told["plan"] else "by a person"
+            return "Began to train again", f"{why}, {plan}", "unknown"
+        case "collected":
+            text = f"{told['rows']:,} labelled rows of the log, as {told['dataset']}"
+            return "Collected what was learnt since", text, "unknown"
+        case "candidate":
+            return f"Made version {told['version']}", "", "unknown"
+        case "ended":
+            end, reason = told["end"], str(told["reason"])
+            if end == "promoted":
+                return "The new version was promoted", reason, "good"
+            if end == "kept":
+                return "The old version was kept", reason, "warn"
+            return "The retraining was given up", reason, "unknown"
+        case stage:
+            raise ValueError(stage)
+
+
+def _challenge(told: Mapping[str, Any]) -> _Line:
+    mean, names = told["mean"], (told["challenger"]["version"], told["champion"]["version"])
+    won = bool(told["won"])
+    result = "is better than" if won else "has not been shown to be better than"
+    text = (
+        f"{mean['value']:.4f} less {str(told['loss']).replace('_', ' ')} loss a row "
+        f"({mean['lower']:.4f} to {mean['upper']:.4f}) on {told['rows']:,} labelled requests that "
+        "neither was trained on"
+    )
+    title = f"Version {names[0]} {result} version {names[1]}"
+    return title, text, "good" if won else "warn"
+
+
+_STORY: dict[tuple[str, str], Callable[[Mapping[str, Any]], _Line]] = {
+    (baselines.PRODUCER, baselines.KIND): _baseline,
+    (LOOP, RETRAINING): _retraining,
+    (LOOP, CHALLENGE): _challenge,
+}
+
+
+def _incidents(view: View, project: str, endpoint: str) -> list[Incident]:
+    now = parse_timestamp(view.now())
+    return [_incident(found, now) for found in incidents_of(view, project, endpoint)]
+
+
+def _incident(found: incidents.Incident, now: datetime) -> Incident:
+    clocks = incidents.clocks(found, now)
+    return Incident(
+        id=found.id,
+        title=found.what,
+        severity="critical" if any(clock.state == "overdue" for clock in clocks) else "warning",
+        state="closed" if found.closed else "open",
+        opened=found.opened,
+        alerts=tuple(found.alerts),
+        deadlines=tuple(
+            Deadline(name=clock.article, due=clock.due, state=clock.state, words=clock.words)
+            for clock in clocks
+        ),
+    )
