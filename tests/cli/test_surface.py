@@ -46,6 +46,7 @@ ALONE = {
     *(("ci", "run"), ("ci", "init"), ("ci", "comment")),
     *(("scan",), ("sign",), ("suppressions", "add"), ("suppressions", "sign")),
     *(("suppressions", "show"), ("bom", "check"), ("ledger", "watch")),
+    ("monitor", "dashboard"),
     *(("witness", "init"), ("witness", "vkey"), ("witness", "serve")),
 }
 """The commands that work without a workspace."""

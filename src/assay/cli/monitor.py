@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from assay.cli import monitor_baseline, output
+from assay.cli import monitor_baseline, monitor_report, output
 from assay.cli.groups import Group
 from assay.cli.output import emit, escape, note, say
 from assay.cli.session import As, AsJson, InProject, Session
@@ -27,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     monitor_baseline.add_to(monitor)
     monitor.command("run")(run)
     monitor.command("status")(status)
+    monitor_report.add_to(monitor)
     app.add_typer(monitor, name="monitor")
 
 
