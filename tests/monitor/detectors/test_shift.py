@@ -28,9 +28,9 @@ def fisher(table: list[list[int]]) -> float:
 def test_a_two_cell_feature_is_fishers_exact_test_with_its_weight() -> None:
     detector = Shift({"f": [60, 40, 0]}, {"f": "category"}, arl=10)
     reading = detector.update({"f": [90, 10, 0]})
-    # Cuts: first against second, both ways; missing, both ways; two families.
+    # Cuts: first against second, both ways; missing, both ways, with a quarter of the weight.
     p = fisher([[90, 10], [60, 40]])
-    assert reading.log_evidence == pytest.approx(math.log(1 / 4) - math.log(p), abs=0.01)
+    assert reading.log_evidence == pytest.approx(math.log(3 / 8) - math.log(p), abs=0.01)
     assert reading.crossed
     assert reading.causes[0].cells == (0,)
     assert (reading.causes[0].from_share, reading.causes[0].to_share) == (0.6, 0.9)

@@ -13,8 +13,9 @@ kind         cuts
 `rate`       two cells, [bad, good], no missing one: has the share of bad ones gone *up*?
 ===========  ===================================================================================
 
-The weight of a feature is shared evenly among the families of cuts it has, and within a family
-evenly among the different cuts (with two bins, "at most the first" and "the first" are one).
+A feature's weight is shared among its cuts: a quarter is for missing values; of the rest, two
+thirds of an ordered feature's are for "at most b", more for cuts near the middle bin, and one third
+for single bins.  A cut is asked once (with two bins, "at most the first" and "the first" are one).
 """
 
 from __future__ import annotations
@@ -94,11 +95,10 @@ def cuts_of(
     for name, counts in reference.items():
         cells[name] = slice(start, start + len(counts))
         start += len(counts)
-        families = _families(name, kinds.get(name), len(counts))
-        for family in families:
-            for cut in family:
-                found.append(cut)
-                shares.append(given[name] / whole / len(families) / len(family))
+        made = _weighed(name, kinds.get(name), len(counts))
+        together = sum(made.values())
+        found += made
+        shares += [given[name] / whole * weight / together for weight in made.values()]
     features = list(reference)
     places = {name: place for place, name in enumerate(features)}
     ranges = np.array([_range(cut, cells[cut.feature].start) for cut in found], dtype=np.intp)
@@ -143,11 +143,12 @@ def as_counts(name: str, values: npt.ArrayLike, cells: int | None = None) -> Int
     return whole
 
 
-def _families(name: str, kind: str | None, cells: int) -> list[list[Cut]]:
+def _weighed(name: str, kind: str | None, cells: int) -> dict[Cut, float]:
+    """The cuts of a feature, with weights in proportion."""
     if kind == "rate":
         if cells != 2:
             raise _bad(name, f"have {cells} cells; a rate has two, [bad, good]")
-        return [[Cut(name, (0,), (0, 1))]]
+        return {Cut(name, (0,), (0, 1)): 1.0}
     if kind not in ("ordered", "category"):
         raise errors.Usage(
             f"the kind of {name!r} is {kind!r}; a detector knows ordered, category and rate",
@@ -156,32 +157,36 @@ def _families(name: str, kind: str | None, cells: int) -> list[list[Cut]]:
         )
     if cells < 2:
         raise _bad(name, "have fewer than two cells; the last one is always the missing values")
-    present, everything = tuple(range(cells - 1)), tuple(range(cells))
-    single = [(cell,) for cell in present] if len(present) > 1 else []
-    heads = [present[: cell + 1] for cell in present[:-1]] if kind == "ordered" else []
-    asked: set[tuple[int, ...]] = set()
-    families = [
-        _both_ways(name, heads, present, asked),
-        _both_ways(name, single, present, asked),
-        _both_ways(name, [(cells - 1,)], everything, set()),
-    ]
-    return [family for family in families if family]
+    bins = cells - 1
+    present, everything = tuple(range(bins)), tuple(range(cells))
+    made: dict[Cut, float] = {}
+    if kind == "ordered":
+        heads = {present[:size]: float(size * (bins - size)) for size in range(1, bins)}
+        _add(made, name, heads, present, 2.0)
+    if bins > 1:
+        single = {(cell,): 1.0 for cell in present}
+        _add(made, name, single, present, 1.0 if kind == "ordered" else 3.0)
+    _add(made, name, {(bins,): 1.0}, everything, 1.0)
+    return made
 
 
-def _both_ways(
+def _add(
+    made: dict[Cut, float],
     name: str,
-    wanted: list[tuple[int, ...]],
+    wanted: dict[tuple[int, ...], float],
     among: tuple[int, ...],
-    asked: set[tuple[int, ...]],
-) -> list[Cut]:
-    family: list[Cut] = []
-    for inside in wanted:
+    unit: float,
+) -> None:
+    """Both directions of what is `wanted` and not asked yet; they share `unit`."""
+    new: dict[Cut, float] = {}
+    for inside, weight in wanted.items():
         outside = tuple(cell for cell in among if cell not in inside)
         for side in (inside, outside):
-            if side not in asked:
-                asked.add(side)
-                family.append(Cut(name, side, among))
-    return family
+            cut = Cut(name, side, among)
+            if cut not in made:
+                new[cut] = weight
+    whole = sum(new.values())
+    made.update({cut: unit * weight / whole for cut, weight in new.items()})
 
 
 def _weight(name: str, weights: Mapping[str, float]) -> float:
