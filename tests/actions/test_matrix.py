@@ -25,10 +25,13 @@ from assay.actions.assessment import AssessModel
 from assay.actions.backups import BackupRings
 from assay.actions.baselines import SetBaseline
 from assay.actions.boms import FindInBoms, ReadBom, WriteBom
+from assay.actions.challenges import Challenge
+from assay.actions.changes import ApproveChange, ProposeChange
 from assay.actions.comparison import CompareModels
 from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn
 from assay.actions.extraction import ExamineDataset, ExtractDataset
 from assay.actions.feedback import AddFeedback, GiveFeedback, SealFeedback
+from assay.actions.incidents import OpenIncident, ReadIncidents, UpdateIncident
 from assay.actions.intake import Intake, RejectIntake, ReleaseIntake
 from assay.actions.intake_data import ReleaseData
 from assay.actions.models import ScanModel
@@ -44,6 +47,7 @@ from assay.actions.people import (
 from assay.actions.predictions import EraseSubjects, ReadPredictions, SealPredictions
 from assay.actions.reading import ExportEvidence, ReadEvidence
 from assay.actions.release import Approve, Hold, Promote, Revoke, Supersede
+from assay.actions.retraining_steps import ContinueRetraining
 from assay.actions.runs import ReadRun, RunPipeline
 from assay.actions.serving import Deploy, Kill, Query
 from assay.actions.transparency import TakeStatement
@@ -62,6 +66,8 @@ from assay.store.trees import TreeEntry
 from assay.supply.advisories import vex
 from assay.workspace.action import REGISTRY, Action
 from assay.workspace.credentials import token_id_of
+
+from . import planning
 
 PEOPLE = {
     "sam": "data_scientist",
@@ -127,6 +133,12 @@ def _taken(town: Town) -> str:
 def _alert(project: str) -> str:
     """The alert that `GAP` raises, where anybody raised it."""
     return fingerprint(project, _model(project), read(GAP))
+
+
+def _incident(town: Town) -> str:
+    """The incident that the town has, if any."""
+    found = town.statements("incident")
+    return str(found[0].predicate["incident"]) if found else "none"
 
 
 def _promote(stage: str) -> Callable[[Town, str], Action]:
@@ -295,6 +307,38 @@ TABLE: dict[str, Row] = {
     "promote to development": Row(_promote("development"), BUILDERS),
     "promote to staging": Row(_promote("staging"), {"ml_engineer"}),
     "promote to production": Row(_promote("production"), {"ml_engineer"}),
+    "propose a change": Row(
+        lambda town, project: ProposeChange(
+            project=project, plan=planning.plan(town, why="another")
+        ),
+        MAKERS,
+    ),
+    "approve a change": Row(
+        lambda town, project: ApproveChange(project=project, plan=planning.first(town)),
+        {"approver"},
+    ),
+    "retrain": Row(
+        lambda town, project: planning.retrain(
+            town,
+            planning.first(town),
+            "second" if project == "alpha" else "secretive",
+            project=project,
+        ),
+        BUILDERS,
+    ),
+    "go on with a retraining": Row(
+        lambda town, project: ContinueRetraining(
+            project=project,
+            endpoint=_model(project),
+            retraining=planning.begun(town),
+            stage="collect",
+        ),
+        BUILDERS,
+    ),
+    "challenge": Row(
+        lambda _, project: Challenge(project=project, model=_model(project), version="2"),
+        BUILDERS,
+    ),
     "revoke": Row(
         lambda _, project: Revoke(**_version(project), reason="bad"), {"operator", "approver"}
     ),
@@ -334,6 +378,22 @@ TABLE: dict[str, Row] = {
             project=project, endpoint=_model(project), alert=_alert(project), reason="known"
         ),
         {"ml_engineer", "operator", "approver"},
+    ),
+    "open an incident": Row(
+        lambda _, project: OpenIncident(
+            project=project, endpoint=_model(project), reason="refused too many"
+        ),
+        {"ml_engineer", "operator", "approver"},
+    ),
+    "add to an incident": Row(
+        lambda town, project: UpdateIncident(
+            project=project, endpoint=_model(project), incident=_incident(town), reason="found out"
+        ),
+        {"ml_engineer", "operator", "approver"},
+    ),
+    "read incidents": Row(
+        lambda _, project: ReadIncidents(project=project),
+        {*BUILDERS, "approver", "operator", "auditor"},
     ),
     "tell the channels": Row(
         lambda _, project: Notify(project=project, endpoint=_model(project)),
@@ -390,8 +450,10 @@ def deployed(built: Town, tmp_path_factory: pytest.TempPathFactory) -> Town:
             asked = Intake(project=project, locator=str(onnx), digest=digest, licence="MIT")
             town.do(who, asked)
         town.do("eve", RaiseAlerts(project="alpha", endpoint="score", signals=(GAP,)))
+        town.do("oli", OpenIncident(project="alpha", endpoint="score", reason="refused too many"))
         # Another version, to compare with the one that serves.
         town.do("eve", model(town.repo, path=str(town.repo / "model.onnx")))
+        planning.begin(town)
         return town
 
 

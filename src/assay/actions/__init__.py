@@ -7,7 +7,7 @@ What lives here
     `baselines` (what is normal for a version),
     `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill), `alerts` (raise and
     acknowledge them, with what changed before in `alert_causes`), `notifications` (tell them to the
-    channels), `runs` (of
+    channels), `incidents` (what happened, and its clocks), `runs` (of
     pipelines; `run_host` and its neighbours are what a run reaches of the workspace),
     `feedback` (labels of what was predicted; `feedback_records` are those on the ledger,
     `feedback_recorder` takes them from requests), `comparison` (of two versions), `reading`
@@ -32,10 +32,13 @@ FAMILIES = (
     "assessment",
     "baselines",
     "boms",
+    "challenges",
+    "changes",
     "comparison",
     "datasets",
     "extraction",
     "feedback",
+    "incidents",
     "intake",
     "intake_data",
     "models",
@@ -44,6 +47,7 @@ FAMILIES = (
     "predictions",
     "reading",
     "release",
+    "retraining_steps",
     "runs",
     "serving",
     "transparency",

@@ -16,11 +16,13 @@ import typer
 
 from assay import __version__
 from assay.cli import (
+    alerts,
     bom,
     checking,
     ci,
     data,
     evidence,
+    incidents,
     intake,
     keys,
     ledger,
@@ -52,7 +54,7 @@ _STOPPED = 130
 _PARTS = (
     *(setup, data, sampling, model, intake, checking, release, serving, evidence),
     *(scan, suppressions, sign, runs, policy, people, projects, keys, upkeep, ci),
-    *(ledger, witness, bom, vulnerabilities, licences, monitor),
+    *(ledger, witness, bom, vulnerabilities, licences, monitor, alerts, incidents),
     predictions,
 )
 

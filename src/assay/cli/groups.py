@@ -18,6 +18,8 @@ _ROAD = (
         "serve",
         "predictions",
         "monitor",
+        "alerts",
+        "incident",
         "passport",
         "export",
         "verify",
