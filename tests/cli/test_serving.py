@@ -3,86 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Generator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-BODY = {
-    "inputs": [
-        {"name": name, "shape": [2, 1], "datatype": "FP32", "data": [0.5, -0.5]}
-        for name in ("income", "debt", "age")
-    ]
-}
-
-
-@contextmanager
-def serving(here: Any, *args: str) -> Generator[tuple[dict[str, Any], subprocess.Popen[str]]]:
-    """`assay serve` in a process of its own, and what it said when it was ready."""
-    env = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")},
-        "ASSAY_KEYS": str(here.folder / "keys"),
-        "XDG_STATE_HOME": str(here.folder / "state"),
-        "ASSAY_ACTOR": "alice",
-        "PYTHONUNBUFFERED": "1",
-    }
-    command = [Path(sys.executable).with_name("assay"), "serve", *args, "--port", "0", "--json"]
-    with subprocess.Popen(
-        command, cwd=here.ws, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            lines = ""
-            for line in process.stdout:
-                lines += line
-                if line.startswith("}"):
-                    break
-            yield json.loads(lines), process
-        finally:
-            process.kill()
-
-
-def ask(url: str, token: str, body: Any = None) -> tuple[int, Any]:
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    data = None if body is None else json.dumps(body).encode()
-    try:
-        with urllib.request.urlopen(  # noqa: S310
-            urllib.request.Request(url, data, headers),  # noqa: S310
-            timeout=30,
-        ) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+from .servers import BODY, ask, serving
 
 
 @pytest.mark.slow
 def test_a_version_is_served_to_tokens_until_killed_and_its_counts_are_kept(promoted: Any) -> None:
     promoted.ok("actor", "enrol", "app", "--kind", "service", "--role", "service", by="alice")
     token = promoted.ok("token", "create", "--for", "app", by="alice").out.strip()
-    with serving(promoted, "credit@production") as (ready, process):
-        status, answer = ask(ready["infer"], token, BODY)
+    with serving(promoted, "credit@production") as server:
+        infer = server.ready["infer"]
+        status, answer = ask(infer, token, BODY)
         assert status == 200, answer
         assert answer["model_version"] == "1"
-        assert ask(ready["infer"], "assay_wrong_token", BODY)[0] == 401
-        status, told = ask(f"{ready['url']}/v2/models/credit", token)
+        assert ask(infer, "assay_wrong_token", BODY)[0] == 401
+        status, told = ask(f"{server.url}/v2/models/credit", token)
         assert status == 200
         assert told["parameters"]["approval"].startswith("self-approved (development)")
         promoted.ok("kill", "credit", "--reason", "answers look wrong", by="alice")
-        assert ask(ready["infer"], token, BODY)[0] == 403
-        process.send_signal(signal.SIGTERM)
-        rest, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
-    assert "Traceback" not in err
-    assert token not in rest + err
+        assert ask(infer, token, BODY)[0] == 403
+        assert server.stop() == 0, server.told
+        rest = "".join(server.process.stdout or ())
+    assert "Traceback" not in "".join(server.told)
+    assert token not in rest + "".join(server.told)
     promoted.ok("rebuild")
     with sqlite3.connect(promoted.ws / ".assay" / "catalog.sqlite") as database:
         rows = database.execute("select predicate from statements where kind = 'segment'")
