@@ -210,6 +210,7 @@ class _Loop:
                 stage=stage,
                 version=version,
                 by_itself=self._wanted.by_itself,
+                ticket=self._wanted.ticket,
                 **end,
             )
         )

@@ -275,6 +275,14 @@ class ContinueRetraining(_OfEndpoint, frozen=True, kw_only=True):
     end: str = ""
     """How it ended: ``promoted``, ``kept`` or ``given-up``."""
     reason: str = ""
+    ticket: str = ""
+    """For special categories of personal data."""
+
+    def asked_by(self, view: View, actor: str) -> dict[str, Any]:
+        """What a person began without a plan, anybody in the role may go on with."""
+        found = retraining(view, self.project, self.endpoint, self.retraining)
+        unplanned = not found.begun["plan"]
+        return {"by_person": unplanned or _OfEndpoint.asked_by(self, view, actor)["by_person"]}
 
     def target(self, view: View) -> Target:
         found = retraining(view, self.project, self.endpoint, self.retraining)
@@ -318,10 +326,11 @@ class ContinueRetraining(_OfEndpoint, frozen=True, kw_only=True):
             CollectDataset(
                 project=self.project,
                 endpoint=self.endpoint,
-                name=begun["dataset"],
+                dataset=begun["dataset"],
                 from_=begun["from"],
                 to=begun["to"],
                 purpose=begun["purpose"],
+                ticket=self.ticket,
             )
         )
         told |= {
