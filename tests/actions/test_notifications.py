@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from monitor.receiver import Receiver, receiving
 from workspace.town import Killed, Town, killed_at_point
 
 from assay.actions import alerts as acts
@@ -17,6 +16,8 @@ from assay.actions.alerts import AcknowledgeAlert
 from assay.actions.notifications import Notify, TestChannels
 from assay.errors import Denied, NotFound, Usage
 from assay.monitor.alerts import KINDS
+
+from ..monitor.receiver import Receiver, receiving
 
 SECRET = "s3cr3t-t0ken"
 

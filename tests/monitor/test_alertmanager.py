@@ -8,26 +8,22 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from monitor.receiver import Receiver, receiving
-
 from assay.clock import timestamp
 from assay.monitor import alerts
 from assay.monitor.alerts import Alert
 from assay.monitor.channels import Channel, Message, send
+
+from .receiver import Receiver, receiving
 
 PROGRAM = (
     os.environ.get("ALERTMANAGER", "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Generator
 from dataclasses import replace
@@ -18,16 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from monitor.receiver import Receiver, receiving
-
 from assay.errors import Usage
 from assay.monitor import alerts
 from assay.monitor.alert_words import explained
 from assay.monitor.alerts import Alert
 from assay.monitor.channels import Channel, Message, Result, http, message, send, services
 from assay.monitor.channels.channel import check, span
+
+from .receiver import Receiver, receiving
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 SECRET = "s3cr3t-t0ken"
