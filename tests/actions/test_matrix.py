@@ -27,6 +27,7 @@ from assay.actions.baselines import SetBaseline
 from assay.actions.boms import FindInBoms, ReadBom, WriteBom
 from assay.actions.challenges import Challenge
 from assay.actions.changes import ApproveChange, ProposeChange
+from assay.actions.collecting import CollectDataset
 from assay.actions.comparison import CompareModels
 from assay.actions.datasets import HoldDataset, ReadDataset, TrainOn
 from assay.actions.extraction import ExamineDataset, ExtractDataset
@@ -413,6 +414,12 @@ TABLE: dict[str, Row] = {
     ),
     "add feedback": Row(
         lambda _, project: AddFeedback.of(project, _model(project), []), {*BUILDERS, "service"}
+    ),
+    "collect labelled rows": Row(
+        lambda _, project: CollectDataset(
+            project=project, endpoint=_model(project), dataset="seen"
+        ),
+        BUILDERS,
     ),
     "seal feedback": Row(
         lambda _, project: SealFeedback(project=project, endpoint=_model(project)),

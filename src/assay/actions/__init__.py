@@ -10,7 +10,7 @@ What lives here
     channels), `incidents` (what happened, and its clocks), `runs` (of
     pipelines; `run_host` and its neighbours are what a run reaches of the workspace),
     `feedback` (labels of what was predicted; `feedback_records` are those on the ledger,
-    `feedback_recorder` takes them from requests), `comparison` (of two versions), `reading`
+    `feedback_recorder` takes them from requests), `collecting` (of labelled rows), `comparison` (of two versions), `reading`
     (evidence, checks, bundles), `transparency` (one statement, to be proven beside its artifact),
     `vulnerabilities` (and licences, of what a model needs).
 
@@ -34,6 +34,7 @@ FAMILIES = (
     "boms",
     "challenges",
     "changes",
+    "collecting",
     "comparison",
     "datasets",
     "extraction",

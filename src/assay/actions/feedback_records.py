@@ -34,6 +34,7 @@ KIND = "labels"
 LOSS = "label-loss"
 PRODUCER = "assay.monitor.feedback/1"
 _BASELINE = "baseline"
+_MEASURER = "assay.monitor.baseline/1"
 MOST_BYTES = 1 << 30
 """Of one sealed batch."""
 _DAY = timedelta(days=1)
@@ -148,13 +149,20 @@ def batches(
     ]
 
 
-def _ours(view: View, project: str, kind: str, subjects: Iterable[Digest]) -> list[Evidence]:
+def _ours(
+    view: View,
+    project: str,
+    kind: str,
+    subjects: Iterable[Digest],
+    *,
+    producer: str = PRODUCER,
+) -> list[Evidence]:
     """The statements that this workspace made itself; who merely says the same is not heard."""
     return [
         item
         for item in view.evidence(project, *subjects)
         if kind_of(item.statement) == kind
-        and item.producer == PRODUCER
+        and item.producer == producer
         and any(view.state.workspace_key_valid(keyid, item.index) for keyid in item.keyids)
     ]
 
@@ -234,9 +242,9 @@ def caps_of(view: View, project: str, endpoint: str) -> Caps:
     from assay.monitor.feedback import Caps
 
     about = subject_of(f"monitor:{project}/{endpoint}").values()
-    for item in reversed(view.evidence(project, *about)):
+    for item in reversed(_ours(view, project, _BASELINE, about, producer=_MEASURER)):
         plan: Any = item.statement.predicate.get("plan")
-        if kind_of(item.statement) == _BASELINE and isinstance(plan, dict):
+        if isinstance(plan, dict):
             cap: Any = cast("dict[str, Any]", plan).get("label_cap")
             return Caps(day=cap) if isinstance(cap, int) and cap > 0 else Caps()
     return Caps()
