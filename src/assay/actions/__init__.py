@@ -4,15 +4,15 @@ What lives here
     `people` (actors, roles, keys, tokens), `administration` (projects, policy, key rings),
     `datasets`, `models` (register), `extraction` (from sources; examine), `intake` (of somebody
     else's models, with `intake_data`, `intake_records` and `intake_sources`), `assessment`,
-    `baselines` (what is normal for a version),
-    `release` (approve, promote, hold, revoke), `serving` (deploy, query, kill), `alerts` (raise and
-    acknowledge them, with what changed before in `alert_causes`), `notifications` (tell them to the
-    channels), `incidents` (what happened, and its clocks), `runs` (of
-    pipelines; `run_host` and its neighbours are what a run reaches of the workspace),
-    `feedback` (labels of what was predicted; `feedback_records` are those on the ledger,
-    `feedback_recorder` takes them from requests), `collecting` (of labelled rows), `comparison` (of two versions), `reading`
-    (evidence, checks, bundles), `transparency` (one statement, to be proven beside its artifact),
-    `vulnerabilities` (and licences, of what a model needs).
+    `baselines` (what is normal for a version), `release` (approve, promote, hold, revoke),
+    `serving` (deploy, query, kill), `alerts` (raise and acknowledge them, with what changed before
+    in `alert_causes`), `notifications` (tell them to the channels), `incidents` (what happened, and
+    its clocks), `runs` (of pipelines; `run_host` and its neighbours are what a run reaches of the
+    workspace), `feedback` (labels of what was predicted; `feedback_records` are those on the
+    ledger, `feedback_recorder` takes them from requests), `collecting` (of labelled rows),
+    `comparison` (of two versions), `reading` (evidence, checks, bundles), `transparency` (one
+    statement, to be proven beside its artifact), `vulnerabilities` (and licences, of what a model
+    needs).
 
 May import
     The workspace and the capabilities below it.
