@@ -13,7 +13,7 @@ from assay.errors import Corrupt
 from assay.monitor import baseline as baselines
 from assay.monitor import performance
 from assay.monitor.plans import make
-from assay.monitor.watch import SHARES, Said, Watch
+from assay.monitor.watch import SHARES, Said, Watch, estimated
 
 WINDOW = 1_000
 RNG = np.random.default_rng
@@ -85,7 +85,6 @@ def test_while_nothing_changes_nothing_is_said(recorded: dict[str, Any]) -> None
         assert said.signals == []
         assert watch.performance(labelled(recorded, number)).signals == []
         assert said.judged >= {*SHARES} - {"performance"}
-        assert 0.0 < said.estimated["accuracy"]["value"] < 1.0
 
 
 def test_who_training_hardly_saw_is_named_and_labels_confirm_it(recorded: dict[str, Any]) -> None:
@@ -137,7 +136,6 @@ def test_a_window_without_rows_says_that_and_judges_nothing_else(recorded: dict[
     assert [(s["kind"], s["measure"]) for s in said.signals] == [("log", "empty")]
     assert said.judged == {"log"}
     assert said.reading.streams == {}
-    assert said.estimated == {}
 
 
 def test_a_window_of_too_few_rows_says_nothing_and_calls_nothing_fine(
@@ -170,3 +168,14 @@ def test_windows_of_other_cells_are_refused(recorded: dict[str, Any]) -> None:
     told["profile"]["columns"][0]["counts"][0] += 1
     with pytest.raises(Corrupt, match="do not add up"):
         Watch(baselines.read(recorded)).window(told)
+
+
+def test_performance_is_estimated_before_labels_are_known(recorded: dict[str, Any]) -> None:
+    held = baselines.read(recorded)
+    told = estimated(held, window(recorded, 2, rows=4_000))
+    measured = labelled(recorded, 2)["loss"]["zero_one"]
+    accuracy = told["estimated"]["accuracy"]
+    assert accuracy["lower"] < 1 - measured["sum"] / measured["n"] < accuracy["upper"]
+    assert {part["column"] for part in told["slices"]} == {"town"}
+    assert all(part["estimated"]["accuracy"] for part in told["slices"] if part["scores"])
+    assert estimated(held, {"scores": None, "slices": []})["estimated"] == {}

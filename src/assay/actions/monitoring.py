@@ -100,12 +100,14 @@ def _counted(
     """What the rows of a window are, in the cells of the baseline."""
     import polars as pl
 
+    from assay.monitor.watch import estimated
+
     frame, metas, lost = _rows(doing, [segments[name] for name in window.segments])
     if frame is None:
         state = "unreadable" if lost else "empty"
         observed: dict[str, Any] = {"rows": 0, "profile": None, "scores": None, "slices": []}
     else:
-        observed = reference.observe(frame, _matrix(frame, metas, reference))
+        observed = estimated(reference, reference.observe(frame, _matrix(frame, metas, reference)))
         state = "ok" if observed["profile"]["columns"] else "few"
         first, last = frame["prediction_id"].min(), frame["prediction_id"].max()
         observed["ids"] = [first, last]

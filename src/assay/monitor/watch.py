@@ -53,8 +53,6 @@ class Said:
     judged: frozenset[str] = frozenset()
     """The kinds of signals that could be judged: of the others nothing is known, which is not the
     same as nothing being wrong."""
-    estimated: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
-    """Performance without labels: ``{metric: {value, lower, upper}}``."""
     effects: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """By feature: how far it is from the reference, see `assay.monitor.effects`."""
 
@@ -113,13 +111,12 @@ class Watch:
             signals.append(
                 self._signal("prediction_drift", window, streams["prediction_drift"], told)
             )
-        estimated = self._estimate(window, streams, signals)
+        self._estimate(window, streams, signals)
         signals += self._quality(window, sizes, profile)
         return Said(
             Reading(number=number, streams=streams, features=features),
             signals,
             frozenset(streams) | {"quality", "log"},
-            estimated,
             sizes,
         )
 
@@ -277,9 +274,9 @@ class Watch:
         window: Mapping[str, Any],
         streams: dict[str, Evidence],
         signals: list[dict[str, Any]],
-    ) -> dict[str, dict[str, float]]:
+    ) -> None:
         if self._calibration is None or self._expected is None:
-            return {}
+            return
         counts = window["scores"]["counts"]
         losses = cbpe.expected_losses(counts, self._calibration)
         found = self._expected.update(losses)
@@ -300,12 +297,6 @@ class Watch:
             }
             signal = self._signal("estimated_performance", window, evidence, [told])
             signals.append({**signal, "measure": "error_rate", "value": value, "limit": limit})
-        binary = self.baseline.about["scores"]["of"] == "positive"
-        return {
-            name: {"value": e.value, "lower": e.lower, "upper": e.upper}
-            for name, e in cbpe.estimate(counts, self._calibration).items()
-            if binary or name == "accuracy"
-        }
 
     def _quality(
         self, window: Mapping[str, Any], sizes: Mapping[str, Mapping[str, Any]], profile: Profile
@@ -355,7 +346,10 @@ def _told(cause: shift.Cause, names: Sequence[str], ordered: bool) -> dict[str, 
     cells = [names[cell] for cell in cause.cells]
     run = list(range(cause.cells[0], cause.cells[-1] + 1))
     if ordered and len(cells) > 1 and list(cause.cells) == run:
-        cells = [f"{cells[0]} … {cells[-1]}"]
+        # What is in no cell lies beyond the last one.
+        beyond = cells[-1] == OTHER and len(cells) > 1
+        last = cells[-2] if beyond else cells[-1]
+        cells = [cells[0] if last == cells[0] else f"{cells[0]} … {last}"]
     shown = ", ".join(cells[:3]) + (f" and {len(cells) - 3} more" if len(cells) > 3 else "")
     before, after = 100 * cause.from_share, 100 * cause.to_share
     return {
@@ -381,12 +375,45 @@ def _losses(told: Mapping[str, Any]) -> Losses:
 
 
 def _calibration(baseline: Baseline) -> cbpe.Calibration | None:
-    scores = baseline.about["scores"]
+    return _calibrated(baseline, baseline.about["scores"])
+
+
+def _calibrated(baseline: Baseline, scores: Mapping[str, Any]) -> cbpe.Calibration | None:
+    """How far scores can be trusted, from their histogram; None where no label was known."""
     if scores["positives"] is None:
         return None
-    return cbpe.calibrate(
-        scores["counts"], scores["positives"], baseline.borders, baseline.threshold
-    )
+    borders = [0.0, *scores["edges"], 1.0]
+    return cbpe.calibrate(scores["counts"], scores["positives"], borders, baseline.threshold)
+
+
+def estimated(baseline: Baseline, observed: Mapping[str, Any]) -> dict[str, Any]:
+    """Performance without labels: `observed` (`Baseline.observe`) with ``estimated``, ``{metric:
+    {value, lower, upper}}``, for the whole and in each slice that has scores."""
+    if observed["scores"] is None:
+        return {**observed, "estimated": {}}
+    parts: list[dict[str, Any]] = []
+    for part in observed["slices"]:
+        known = baseline.slice_of(part["column"], part["value"])
+        told = known["scores"] if known is not None and part["scores"] is not None else None
+        figures = {} if told is None else _figures(baseline, told, part["scores"])
+        parts.append({**part, "estimated": figures})
+    whole = _figures(baseline, baseline.about["scores"], observed["scores"]["counts"])
+    return {**observed, "slices": parts, "estimated": whole}
+
+
+def _figures(
+    baseline: Baseline, scores: Mapping[str, Any], counts: Sequence[int]
+) -> dict[str, dict[str, float]]:
+    calibration = _calibrated(baseline, scores)
+    if calibration is None:
+        return {}
+    # With more than two classes a score says how sure the called one is, and no more.
+    binary = baseline.about["scores"]["of"] == "positive"
+    return {
+        name: {"value": e.value, "lower": e.lower, "upper": e.upper}
+        for name, e in cbpe.estimate(counts, calibration).items()
+        if binary or name == "accuracy"
+    }
 
 
 def _limits(told: Mapping[str, Any]) -> dict[str, float]:
