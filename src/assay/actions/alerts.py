@@ -96,12 +96,23 @@ class RaiseAlerts(Action, frozen=True, kw_only=True):
         made: list[Alert] = []
         for change in found.changes:
             suspects = alert_causes.upstream(doing.view, self.project, change)
-            made.append(explained(change, self.project, suspects))
+            honest = _honest(doing.view, self.project, change)
+            made.append(explained(honest, self.project, suspects))
         statements = [
             doing.attest("alert", subject, alerts.predicate(alert), producer=PRODUCER)
             for alert in made
         ]
         return Outcome([as_dict(alert) for alert in made], statements)
+
+
+def _honest(view: View, project: str, change: Alert) -> Alert:
+    """The alert with the reason why it is over: of a version that no longer answers, later windows
+    say nothing."""
+    serving = str(view.state.endpoints[f"{project}/{change.endpoint}"]["version"])
+    if change.open or change.version in ("", serving):
+        return change
+    why = f"version {change.version} no longer answers: {serving} does"
+    return msgspec.structs.replace(change, why=why)
 
 
 def _plan(view: View, asked: RaiseAlerts, *, now: str = "") -> alerts.Plan:

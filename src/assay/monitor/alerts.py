@@ -55,8 +55,9 @@ __all__ = [
 PRODUCER = "assay.monitor.alerts/1"
 
 QUIET = 3
-"""Judged windows without a signal after which an alert is resolved.  A detector that began anew
-after its alarm needs some windows to see the same again: one quiet window proves little."""
+"""Windows after the last signal, the newest of them judged, after which an alert is resolved.  A
+detector that began anew after its alarm needs some windows to see the same again: one quiet window
+proves little."""
 GROWS = 2.0
 """An alert is told again when its value (without one, its largest PSI) is this many times what it
 was when it was last told."""
