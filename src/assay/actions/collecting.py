@@ -70,7 +70,7 @@ class CollectDataset(Action, frozen=True, kw_only=True):
         if there is not None and there.details.get("origin") != self.origin:
             raise Conflict(
                 f"{self.dataset} is another dataset already, of {there.owner}",
-                remedy="give what is collected a name of its own: --as NAME",
+                remedy="give what is collected a name of its own: --name NAME",
                 code="collect.name",
             )
         made = project_target(

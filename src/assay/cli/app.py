@@ -22,6 +22,7 @@ from assay.cli import (
     ci,
     data,
     evidence,
+    feedback,
     incidents,
     intake,
     keys,
@@ -55,7 +56,7 @@ _PARTS = (
     *(setup, data, sampling, model, intake, checking, release, serving, evidence),
     *(scan, suppressions, sign, runs, policy, people, projects, keys, upkeep, ci),
     *(ledger, witness, bom, vulnerabilities, licences, monitor, alerts, incidents),
-    predictions,
+    *(predictions, feedback),
 )
 
 

@@ -17,6 +17,7 @@ _ROAD = (
     *(
         "serve",
         "predictions",
+        "feedback",
         "monitor",
         "alerts",
         "incident",
