@@ -60,10 +60,19 @@ class SetBaseline(Action, frozen=True, kw_only=True):
         self.plan()
         found = view.version(self.project, self.model, self.version)
         data = self._data(found)
-        schema = view.dataset(self.project, data).details["schema"]
+        held = view.dataset(self.project, data)
+        details = found.details
+        if held.name == details["dataset"] or held.content == details.get("trained_on"):
+            raise Usage(
+                f"{self.model}@{found.version} was trained on {data}, on which it errs less than "
+                "is normal",
+                remedy="name rows that were held out: --data DATASET",
+                code="baseline.same_data",
+            )
+        schema = held.details["schema"]
         known = {str(column["name"]) for column in schema}
         for name in self.slices:
-            if name not in known or name == found.details["label"]:
+            if name not in known or name == details["label"]:
                 what = "is what it predicts" if name in known else f"is no column of {data}"
                 raise Usage(
                     f"{name[:80]!r} {what}: nothing can be sliced by it",
