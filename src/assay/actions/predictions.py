@@ -121,7 +121,7 @@ class SealPredictions(Action, frozen=True, kw_only=True):
         if loss and not missed:
             told["lost"].append(loss)
             named = {**segment_subject(found.path.stem), **about(self.project, self.endpoint)}
-            made.append(doing.attest(LOSS, named, loss, producer=PRODUCER))
+            made.append(doing.attest("prediction-loss", named, loss, producer=PRODUCER))
         if made:
             doing.record(made)
         files.point("predictions.recorded")
