@@ -14,7 +14,8 @@ from assay.monitor import performance
 from assay.monitor.alerts import Acknowledgement
 from assay.monitor.alerts import Alert as Told
 from assay.monitor.plans import make
-from assay.monitor.watch import Watch
+from assay.monitor.report.model import Reading
+from assay.monitor.watch import Watch, estimated
 
 ROWS = 800
 START = datetime(2026, 1, 5, tzinfo=timezone.utc)
@@ -46,7 +47,8 @@ def window(
     frame, scores, _ = people(100 + number, rows, old=old)
     group = frame["group"]
     log = frame.drop("group").rename(lambda n: f"in.{n}").with_columns(group.alias("extra.group"))
-    seen = baselines.read(told).observe(log, scores)
+    reference = baselines.read(told)
+    seen = estimated(reference, reference.observe(log, scores))
     state = "empty" if not rows else "ok" if seen["profile"]["columns"] else "few"
     return {**_where(told, number), "state": state, **seen}
 
@@ -87,14 +89,26 @@ def _where(told: dict[str, Any], number: int) -> dict[str, Any]:
 def windows(
     told: dict[str, Any], count: int, *, old_from: int | None = None
 ) -> list[dict[str, Any]]:
-    """`count` days, with the old among those who come from `old_from` on; estimates included."""
-    watch = Watch(baselines.read(told))
-    made: list[dict[str, Any]] = []
-    for number in range(count):
-        opened = old_from is not None and number >= old_from
-        seen = window(told, number, old=0.3 if opened else 0.02)
-        made.append({**seen, "estimated": watch.window(seen).estimated})
-    return made
+    """`count` days, with the old among those who come from `old_from` on."""
+    opened = [old_from is not None and number >= old_from for number in range(count)]
+    return [window(told, n, old=0.3 if now else 0.02) for n, now in enumerate(opened)]
+
+
+def reread(
+    recorded: list[dict[str, Any]],
+    windows: list[dict[str, Any]],
+    performances: list[dict[str, Any]],
+) -> list[Reading]:
+    """What the detectors say of each window of each version."""
+    found: list[Reading] = []
+    for told in recorded:
+        watch = Watch(baselines.read(told))
+        for window in windows:
+            if window.get("version") == told["version"]:
+                found.append(watch.window(window).reading)
+        mine = [p for p in performances if p.get("version") == told["version"]]
+        found += [watch.performance(p).reading for p in mine]
+    return found
 
 
 def alert(number: int, **changes: Any) -> Told:

@@ -135,15 +135,22 @@ def _silent(report: Report) -> Verdict | None:
                 since=last.end,
                 steps=steps,
             )
-    if last.state != "ok" or not last.rows:
-        state = "had no rows" if last.state == "empty" or not last.rows else f"is {last.state!r}"
-        seen = [w for w in report.windows if w.state == "ok" and w.rows]
+    if last.state != "ok" or not last.rows or not last.streams:
+        seen = [w for w in report.windows if w.state == "ok" and w.rows and w.streams]
+        state = "was compared with nothing"
+        if last.state == "empty" or not last.rows:
+            state = "had no rows"
+        elif last.state != "ok":
+            state = f"is {last.state!r}"
         since = seen[-1].end if seen else report.windows[0].begin
         return Verdict(
             tone="warn",
             state="silent",
             title="Nothing can be said of the last window",
-            why=(f"Window {last.number} {state}. Silence is not good news.",),
+            why=(
+                f"Window {last.number} {state}. Silence is not good news.",
+                *report.notes[:_STEPS],
+            ),
             since=since,
             steps=steps,
         )
@@ -158,7 +165,7 @@ def _ago(passed: timedelta) -> str:
 
 
 def _quiet(report: Report) -> Verdict:
-    seen = [w for w in report.windows if w.state == "ok" and w.rows]
+    seen = [w for w in report.windows if w.state == "ok" and w.rows and w.streams]
     rows = sum(w.rows for w in seen)
     why = [
         f"{words.count(len(seen), 'window')} and {words.count(rows, 'row')} were looked at; "
