@@ -5,9 +5,10 @@ which the mean may be at most `m`.
 
 The promise
 -----------
-As long as the expectation of each loss, given everything before it, is at most m, the mean time to
-a false alarm is at least `arl` windows, and an alarm within T windows has probability at most
-T/arl.  Nothing else is assumed: not independence, not a constant distribution.
+As long as the expectation of each loss, given everything before it, is at most m, an alarm within T
+windows has probability at most T / (2 arl), as in `shift`; so several detectors that share out the
+false alarms by weights keep the promise together, and the mean time to the first alarm of any is at
+least `arl`.  Nothing else is assumed: not independence, not a constant distribution.
 
 Why it holds
 ------------
@@ -16,10 +17,11 @@ for each loss l: with 0 <= c < 1 that is positive and, while the mean is at most
 expectation (Waudby-Smith and Ramdas, *Estimating means of bounded random variables by betting*,
 JRSS-B 2024, arXiv 2010.09686; as a monitor of deployed models: Podkopaev and Ramdas, *Tracking the
 risk of a deployed model*, ICLR 2022, arXiv 2110.06177).  The product e_t over a window is an
-e-value given the past; M_t = (1 + M_{t-1}) e_t is a Shiryaev-Roberts e-detector: M_t - t is a
-supermartingale, so the first time with M >= arl has mean at least arl (Shin, Ramdas, Rinaldo,
-*E-detectors*, 2022, arXiv 2203.03532).  Averages over fixed stakes c, and over streams (slices)
-with fixed weights, are e-detectors as well: all live in the filtration of everything seen.
+e-value given the past, and M_t = (1 + M_{t-1}) e_t a Shiryaev-Roberts e-detector: M_t - t is a
+supermartingale (Shin, Ramdas, Rinaldo, *E-detectors*, 2022, arXiv 2203.03532).  So the mean of M,
+when it first reaches a limit or else at T, is at most T, and it reaches 2 arl within T windows with
+probability at most T / (2 arl).  Averages over fixed stakes c, and over streams (slices) with fixed
+weights, are e-detectors as well: all live in the one filtration of everything seen.
 
 Windows are given as sums, because sums are what is kept.  Two lower bounds of the gambler's
 product need no more, and the larger one, stake by stake, is used; below a true product, the promise
@@ -141,7 +143,7 @@ class Risk:
             name: math.log(weight / whole) if weight else -math.inf
             for name, weight in given.items()
         }
-        self.log_limit, self.restart, self.number = math.log(arl), restart, 0
+        self.log_limit, self.restart, self.number = math.log(2 * arl), restart, 0
         self._start()
 
     def update(self, losses: Losses | Mapping[str, Losses]) -> RiskReading:

@@ -8,8 +8,9 @@ With ``arl = A`` windows (a year's windows, divided by the false alarms a year t
 
 So a false alarm within T windows has probability at most T/(2A); the mean time to the first one is
 at least A windows (the sum over T of 1 - T/(2A)); and in A windows at most half a false alarm is to
-be expected.  This holds for every number of rows in reference and windows, for any dependence among
-features and cuts, and without any asymptotics.
+be expected.  Several detectors that share out the false alarms, each with A divided by its share,
+keep this together.  It holds for every number of rows in reference and windows, for any dependence
+among features and cuts, and without any asymptotics.
 
 Why it holds
 ------------
