@@ -103,7 +103,7 @@ def found_alert(session: Session, text: str) -> tuple[View, Alert]:
 def show(alert: Id, actor: As = "", project: InProject = "", as_json: AsJson = False) -> None:
     """Show one alert: what was measured, what probably caused it, and what to do.
 
-    Example: assay alerts show 3f9c2ab4d1e07755-1
+    Example: assay alerts show 3f9c2ab4
     """
     from assay.actions.alerts import as_dict
 
@@ -158,7 +158,7 @@ def ack(
 ) -> None:
     """Say that you have seen an alert, and why it may stand.  When it grows it asks again.
 
-    Example: assay alerts ack 3f9c2ab4d1e07755-1 --reason "the new branch opened on Monday"
+    Example: assay alerts ack 3f9c2ab4 --reason "a new branch opened"
     """
     from assay.actions.alerts import AcknowledgeAlert
 

@@ -68,7 +68,7 @@ def open_(
     As long as nobody says which duty applies (--duty), every clock of that law runs.
 
     \b
-    Example: assay incident open credit --alert 3f9c2ab4d1e07755-1 \\
+    Example: assay incident open credit --alert 3f9c2ab4 \\
                --reason "refused a group that it should not" --aware 2026-11-24T14:37:00Z
     """
     from assay.actions.incidents import OpenIncident
