@@ -314,6 +314,45 @@ def test_a_slice_of_few_rows_in_a_window_is_counted_and_not_scored() -> None:
     assert parts["x"]["scores"] is not None
 
 
+def test_a_model_of_one_matrix_is_watched_column_by_column() -> None:
+    frame = people(300)
+    plain = frame.select("age", "income", "sex")
+    score, labels = scored(frame)
+    read = baseline.read(
+        baseline.build(plain, plain.columns, score, labels, plans.make(), classes=[0, 1])
+    )
+    rows = [list(map(float, row)) for row in plain.iter_rows()]
+    matrix = pl.DataFrame({"in.X": rows, "out.p": score})
+    told = read.observe(matrix, score)["profile"]["columns"]
+    assert told == read.about["profile"]["columns"]
+    short = pl.DataFrame({"in.X": [row[:2] for row in rows]})
+    assert read.observe(short, score)["profile"]["columns"][2]["missing"] == 300
+
+
+@pytest.mark.slow
+def test_cells_made_from_the_reference_do_not_break_the_promise_of_the_detectors() -> None:
+    def drawn(rng: np.random.Generator, rows: int) -> pl.DataFrame:
+        return pl.DataFrame(
+            {
+                "a": rng.normal(size=rows),
+                "b": np.where(rng.random(rows) < 0.4, 0, rng.gamma(2, 1, rows)),
+                "c": rng.integers(0, 40, rows),
+                "d": [f"v{int(v)}" for v in rng.exponential(8, rows)],
+            }
+        )
+
+    windows, histories, arl, alarms = 15, 60, 10.0, 0
+    for seed in range(histories):
+        rng = np.random.default_rng(seed)
+        reference = drawn(rng, 400)
+        layout = profiles.layout(reference)
+        measured = profiles.measure(reference, layout)
+        watch = shift.Shift(measured.vectors(), measured.kinds(), arl=arl)
+        for _ in range(windows):
+            alarms += watch.update(profiles.measure(drawn(rng, 300), layout).vectors()).crossed
+    assert alarms / (windows * histories) <= 1 / arl
+
+
 # -- slices ---------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,8 @@ class SetBaseline(Action, frozen=True, kw_only=True):
         return asked.target(view)
 
     def apply(self, doing: Doing) -> Outcome:
+        import numpy as np
+
         from assay.monitor import baseline, performance
 
         found = doing.view.version(self.project, self.model, self.version)
@@ -102,7 +104,8 @@ class SetBaseline(Action, frozen=True, kw_only=True):
                 _check_held_out(frame, training, features, data, trained_on)
             doing.progress("scoring the reference")
             scores = scorer(columns)
-            classes = list(scorer.described.classes) or sorted(set(labels), key=str)
+            # A file that does not name its classes has them in order, as the assessors take them.
+            classes = list(scorer.described.classes) or np.unique(np.asarray(labels)).tolist()
         doing.progress("counting")
         measured = baseline.build(
             frame,

@@ -305,6 +305,18 @@ class Baseline:
             )
         return made
 
+    def unfold(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows of a model that takes all inputs as one matrix, with a column for each: in the
+        order of the reference's columns.  Others as they are."""
+        names = [f"in.{cells.name}" for cells in self.layout.columns]
+        given = [name for name in frame.columns if name.startswith("in.")]
+        if len(given) != 1 or not isinstance(frame.schema[given[0]], pl.List):
+            return frame
+        matrix = frame[given[0]].list
+        return frame.with_columns(
+            matrix.get(place, null_on_oob=True).alias(name) for place, name in enumerate(names)
+        )
+
     def observe(self, frame: pl.DataFrame, scores: ArrayLike) -> dict[str, Any]:
         """A window of the prediction log in the cells of this baseline, as plain JSON:
         ``{rows, profile, scores: {counts, called, broken}, slices: [{column, value, rows,
@@ -314,6 +326,7 @@ class Baseline:
         none are only counted, as `broken`.  Of fewer rows than the layout's least nothing is said
         but their number.
         """
+        frame = self.unfold(frame)
         profile = profiles.measure(frame, self.layout, prefix="in.").to_dict()
         found: dict[str, Any] = {"rows": frame.height, "profile": profile}
         if not profile["columns"]:
