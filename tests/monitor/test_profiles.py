@@ -277,6 +277,13 @@ def test_ten_thousand_categories_stay_bounded_and_none_is_lost() -> None:
     assert cells.cells == profiles.layouts.CATEGORIES
 
 
+def test_a_column_may_be_called_anything() -> None:
+    frame = pl.DataFrame({name: ["x"] * 20 for name in ("rows", "value", "count", "", "in.x", "é")})
+    layout = profiles.layout(frame)
+    assert [c.counts for c in measure(frame, layout).columns] == [[20]] * 6
+    Profile.from_dict(told(measure(frame, layout)), layout)
+
+
 def test_the_edges_of_a_continuous_column_are_no_values_of_it() -> None:
     values = RNG.normal(size=5_000)
     made = edges.cut(values)

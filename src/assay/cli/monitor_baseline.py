@@ -68,6 +68,7 @@ def baseline(
             metavar="N",
         ),
     ] = None,
+    ticket: Annotated[str, typer.Option(help="For special categories of personal data.")] = "",
     actor: As = "",
     project: InProject = "",
     as_json: AsJson = False,
@@ -98,6 +99,7 @@ def baseline(
             horizon=horizon,
             slices=tuple(slice_by or ()),
             label_cap=plans.LABEL_CAP if label_cap is None else label_cap,
+            ticket=ticket,
         )
     )
     emit(as_json, done, lambda: _say(done))

@@ -37,8 +37,6 @@ _MOST_COLUMNS = 1_000
 _LONGEST = 200
 """Characters of a category that may be listed; longer texts are *other*."""
 _DAY = 86_400e6
-_ROWS = "__rows"
-"""A name that no column has."""
 
 
 class Number(msgspec.Struct, frozen=True, tag_field="kind", tag="number"):
@@ -184,8 +182,13 @@ def numbers(column: pl.Series) -> Floats | None:
 
 def frequent(column: pl.Series, categories: int, least: int) -> list[str]:
     """The values of text that at least so many rows have, the most frequent first."""
-    counted = pl.DataFrame(column.cast(pl.String).drop_nulls().value_counts(name=_ROWS))
-    value = pl.col(column.name)
-    listed = counted.filter((pl.col(_ROWS) >= least) & (value.str.len_chars() <= _LONGEST))
-    listed = listed.sort(_ROWS, column.name, descending=[True, False])
-    return listed[column.name].head(categories).to_list()
+    counted = tally(column).drop_nulls()
+    short = pl.col("value").str.len_chars() <= _LONGEST
+    listed = counted.filter((pl.col("rows") >= least) & short)
+    listed = listed.sort("rows", "value", descending=[True, False])
+    return listed["value"].head(categories).to_list()
+
+
+def tally(column: pl.Series) -> pl.DataFrame:
+    """The values of text and their `rows`, missing ones too."""
+    return column.cast(pl.String).alias("value").value_counts(name="rows")

@@ -27,12 +27,11 @@ from numpy.typing import ArrayLike, NDArray
 from assay.errors import Corrupt, Usage
 from assay.monitor import layouts
 from assay.monitor.edges import Floats, cut, fold
-from assay.monitor.layouts import LEAST, Category, Cells, Layout, Number, is_text, numbers
+from assay.monitor.layouts import LEAST, Category, Cells, Layout, Number, is_text, numbers, tally
 
 FORMAT = "assay/profile/v1"
 SCORE_BINS = 40
 _FEW_VALUES = 1_000
-_ROWS = "__rows"
 _FEW_EDGES = 24
 """Up to this many edges, counting what lies beyond each is faster than sorting into cells."""
 
@@ -242,9 +241,10 @@ def _other_layout() -> Usage:
 def measure(frame: pl.DataFrame, layout: Layout, *, prefix: str = "") -> Profile:
     """Count a table in the cells of a layout; a column is looked for under `prefix` + its name."""
     made: list[Counts] = []
+    there = set(frame.columns)
     for cells in layout.columns:
         name = prefix + cells.name
-        if name not in frame.columns:
+        if name not in there:
             made.append(Counts(cells.name, [0] * cells.cells, absent=frame.height))
         elif isinstance(cells, Number):
             made.append(_number(cells, frame[name]))
@@ -300,10 +300,10 @@ def _category(cells: Category, column: pl.Series) -> Counts:
     if not is_text(column.dtype):
         return _mistyped(cells, column)
     missing = column.null_count()
-    counted = column.cast(pl.String).value_counts(name=_ROWS)
+    counted = tally(column)
     few = counted.height <= _FEW_VALUES
-    listed = counted if few else counted.filter(pl.col(column.name).is_in(cells.values))
-    rows = dict(zip(listed[column.name].to_list(), listed[_ROWS].to_list(), strict=True))
+    listed = counted if few else counted.filter(pl.col("value").is_in(cells.values))
+    rows = dict(zip(listed["value"].to_list(), listed["rows"].to_list(), strict=True))
     counts = [rows.get(value, 0) for value in cells.values]
     return Counts(cells.name, counts, other=column.len() - missing - sum(counts), missing=missing)
 
