@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from assay import files
 from assay.clock import timestamp
-from assay.errors import AssayError, Corrupt, NotFound, Verification
+from assay.errors import AssayError, Corrupt, NotFound, Unavailable, Verification
 from assay.monitor import subjects
 from assay.monitor.log import pseudonym
 from assay.monitor.subjects import SubjectKeys
@@ -76,8 +76,9 @@ def test_what_is_sealed_about_people_opens_for_every_process(
 
 
 def test_a_key_stays_that_of_its_person(keys: SubjectKeys, rings: Rings) -> None:
-    first = keys.give({ANN, BOB})
-    assert fresh(keys, rings).give({BOB, CAT})[BOB] == first[BOB]
+    first, _ = keys.give({ANN: NOW, BOB: NOW})
+    again, _ = fresh(keys, rings).give({BOB: NOW, CAT: NOW})
+    assert again[BOB] == first[BOB]
 
 
 def test_exactly_the_rows_of_who_is_forgotten_cannot_be_read(
@@ -128,6 +129,43 @@ def test_what_was_predicted_before_and_is_sealed_after_is_forgotten_too(keys: Su
     assert opened(keys, rows) == [None, BOB, ANN]
 
 
+def test_who_is_forgotten_between_two_steps_of_sealing_is_forgotten(
+    keys: SubjectKeys, rings: Rings
+) -> None:
+    """The key is given in one step with the question of whom to forget: it is too late for none."""
+    other = fresh(keys, rings)
+    given, until = keys.give({ANN: NOW})
+    other.forget([ANN], NOW)
+    assert until == {}
+    assert keys.find([given[ANN][0]]) == {given[ANN][0]: None}
+
+
+def test_what_one_process_forgets_another_does_not_remember(
+    keys: SubjectKeys, rings: Rings
+) -> None:
+    rows = sealed(keys, ANN, BOB)
+    assert opened(keys, rows) == [ANN, BOB]
+    fresh(keys, rings).forget([ANN], NOW)
+    assert opened(keys, rows) == [None, BOB]
+
+
+def test_forgetting_that_failed_is_not_taken_for_done(
+    keys: SubjectKeys, rings: Rings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = sealed(keys, ANN, BOB)
+
+    def full(_: str) -> None:
+        raise Unavailable("no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rings, "destroy", full)
+        with pytest.raises(Unavailable):
+            keys.forget([ANN], NOW)
+    assert opened(keys, rows) == [ANN, BOB]
+    assert keys.forget([ANN], NOW) == 1
+    assert opened(keys, rows) == [None, BOB]
+
+
 def test_forgetting_twice_destroys_one_ring(keys: SubjectKeys, rings: Rings) -> None:
     sealed(keys, ANN, BOB)
     assert [keys.forget([ANN], NOW) for _ in range(3)] == [1, 1, 1]
@@ -143,9 +181,9 @@ def test_many_are_forgotten_at_the_cost_of_one_ring(keys: SubjectKeys, rings: Ri
 
 
 def test_nobody_was_ever_known_and_can_be_forgotten(keys: SubjectKeys) -> None:
-    assert keys.forgotten({ANN}) == {}
     assert keys.forget([ANN], NOW) == 0
-    assert keys.forgotten({ANN, BOB}) == {ANN: NOW}
+    given, until = keys.give({ANN: NOW, BOB: NOW})
+    assert (set(given), until) == ({BOB}, {ANN: NOW})
 
 
 def test_to_destroy_the_ring_is_to_forget_everybody_until_then(
@@ -298,7 +336,7 @@ def test_giving_keys_that_was_killed_anywhere_loses_no_key_that_was_given(
     keys = SubjectKeys(tmp_path / "subjects", rings, "p")
     killed(number)
     try:
-        keys.give({ANN})
+        keys.give({ANN: NOW})
     except Killed:
         pass
     finally:

@@ -3,6 +3,7 @@ segments themselves, opened for an action that was allowed to; and the log that 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -126,11 +127,16 @@ def spools_of(layout: Layout, project: str, endpoint: str) -> Path:
     return folder_of(layout.root, project, endpoint)
 
 
-def subject_keys(layout: Layout, rings: Rings, project: str) -> SubjectKeys:
-    """The keys of the people of a project."""
+@functools.lru_cache(maxsize=8)
+def _subject_keys(folder: Path, rings: Rings, project: str) -> SubjectKeys:
     from assay.monitor.subjects import SubjectKeys
 
-    return SubjectKeys(layout.root / "subjects" / project, rings, project)
+    return SubjectKeys(folder, rings, project)
+
+
+def subject_keys(layout: Layout, rings: Rings, project: str) -> SubjectKeys:
+    """The keys of the people of a project; the same for all segments that are read together."""
+    return _subject_keys(layout.root / "subjects" / project, rings, project)
 
 
 def about(project: str, endpoint: str, *days: date) -> dict[str, Digest]:

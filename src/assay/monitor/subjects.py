@@ -1,14 +1,14 @@
 """A key for each person whom predictions are about, so that one of them can be forgotten.
 
 A ring of its own for everybody would be a file, and a call to the key service, for everybody.  Here
-they are 48 bytes each in tables of one ring: ``PROJECT/subjects``.  A person is known by a keyed
-hash (see `assay.monitor.log.pseudonym`), a key by a name that says nothing of the person but which
-of `SHARDS` tables it lies in.
+they are some 90 bytes each in tables of one ring: ``PROJECT/subjects``.  A person is known by a
+keyed hash (see `assay.monitor.log.pseudonym`), a key by a name that says nothing of the person but
+which of `SHARDS` tables it lies in.
 
 To forget somebody is to write all tables without that key under a *new* ring, then to destroy the
 old one: older copies of the tables (in backups, in free blocks of the disk) are of no use to anyone
 from then on, but to who also has a copy of the destroyed ring's file and its root key.  The cost is
-one pass over 48 bytes a person, however many predictions there are.
+one pass over 90 bytes a person, however many predictions there are.
 
 On disk, below `folder`: ``N/`` for the N-th ring, in it ``head`` and a table ``XX`` for each shard,
 each MessagePack (``assay/subject-keys/v1``) sealed by that ring and bound to its name.  The ring
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from secrets import token_bytes
@@ -82,27 +82,45 @@ class SubjectKeys:
         self._folder = folder
         self._rings = rings
         self._project = project
+        self._held: dict[Path, tuple[tuple[int, int, int], _Shard]] = {}
 
     # -- using ------------------------------------------------------------------------------------
 
-    def give(self, people: Collection[str]) -> dict[str, tuple[bytes, bytes]]:
-        """The key (name, key) of each person; made, and durable, for those who have none."""
+    def give(
+        self, latest: Mapping[str, str]
+    ) -> tuple[dict[str, tuple[bytes, bytes]], dict[str, str]]:
+        """The key (name, key) of each person, and until when predictions about whom are forgotten.
+
+        `latest` says of each person when the last of the predictions was made that are to be
+        sealed.  A key is made, and durable, for those who have none, but not where all of them are
+        to be forgotten.
+        """
         found: dict[str, tuple[bytes, bytes]] = {}
+        until: dict[str, str] = {}
         with self._changing():
             ring, number = self._current(make=True)
-            for shard, wanted in _sharded(people, _shard_of).items():
+            for shard, people in _sharded(latest, _shard_of).items():
                 table = self._read(ring, number, shard)
-                missing = [person for person in wanted if person not in table.keys]
-                for person in missing:
-                    table.keys[person] = (_new_name(shard, number), token_bytes(KEY))
+                noted = {
+                    who: table.forgotten[who].until for who in people if who in table.forgotten
+                }
+                wanted = [who for who in people if latest[who] > noted.get(who, "")]
+                missing = [who for who in wanted if who not in table.keys]
+                for who in missing:
+                    table.keys[who] = (_new_name(shard, number), token_bytes(KEY))
                 if missing:
                     self._write(ring, number, shard, table)
                     files.point("subjects.given")
-                found |= {person: table.keys[person] for person in wanted}
-        return found
+                found |= {who: table.keys[who] for who in wanted}
+                until |= noted
+        return found, until
 
     def find(self, names: Collection[bytes]) -> dict[bytes, bytes | None]:
         """The keys of these names; None for one that was destroyed."""
+        with self._changing():
+            return self._find(names)
+
+    def _find(self, names: Collection[bytes]) -> dict[bytes, bytes | None]:
         try:
             ring, number = self._current()
         except NotFound as error:
@@ -126,20 +144,6 @@ class SubjectKeys:
                         code="subjects.lost",
                     )
         return found
-
-    def forgotten(self, people: Collection[str]) -> dict[str, str]:
-        """Until when predictions about these people are to be forgotten; of others nothing."""
-        try:
-            ring, number = self._current()
-        except NotFound:
-            return {}
-        return {
-            person: table.forgotten[person].until
-            for shard, wanted in _sharded(people, _shard_of).items()
-            for table in [self._read(ring, number, shard)]
-            for person in wanted
-            if person in table.forgotten
-        }
 
     # -- forgetting -------------------------------------------------------------------------------
 
@@ -184,17 +188,20 @@ class SubjectKeys:
         if folder.exists():
             shutil.rmtree(folder)  # Of an attempt that did not come to its end.
         self._seal(new, following, _HEAD, _Head(FORMAT, self._head(old, number)))
-        for shard in range(SHARDS):
-            table = self._read(old, number, shard)
-            for person in people.get(shard, ()):
-                noted = table.forgotten.get(person, Forgotten("", []))
-                name, _ = table.keys.pop(person, (b"", b""))
-                names = [*noted.keys, name] if name else noted.keys
-                table.forgotten[person] = Forgotten(max(until, noted.until), names)
-            if table.keys or table.forgotten:
-                self._write(new, following, shard, table)
-        files.point("subjects.rewritten")
-        self._rings.destroy(self._ring_name(number))
+        try:
+            for shard in range(SHARDS):
+                table = self._read(old, number, shard)
+                for person in people.get(shard, ()):
+                    noted = table.forgotten.get(person, Forgotten("", []))
+                    name, _ = table.keys.pop(person, (b"", b""))
+                    names = [*noted.keys, name] if name else noted.keys
+                    table.forgotten[person] = Forgotten(max(until, noted.until), names)
+                if table.keys or table.forgotten:
+                    self._write(new, following, shard, table)
+            files.point("subjects.rewritten")
+            self._rings.destroy(self._ring_name(number))
+        finally:
+            self._held.clear()  # They were changed, whether or not the old ring is gone.
         files.point("subjects.destroyed")
         shutil.rmtree(self._folder / str(number), ignore_errors=True)
         return new, following
@@ -255,12 +262,21 @@ class SubjectKeys:
         return self._open(ring, number, _HEAD, _Head).since
 
     def _read(self, ring: Ring, number: int, shard: int) -> _Shard:
+        """A table, decrypted again only when its file is another one."""
         path = self._folder / str(number) / _file(shard)
-        if not path.exists():
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            self._held.pop(path, None)
             return _Shard(FORMAT)
-        return self._open(ring, number, path.name, _Shard)
+        seen = (status.st_ino, status.st_size, status.st_mtime_ns)
+        held = self._held.get(path)
+        if held is None or held[0] != seen:
+            held = self._held[path] = (seen, self._open(ring, number, path.name, _Shard))
+        return held[1]
 
     def _write(self, ring: Ring, number: int, shard: int, table: _Shard) -> None:
+        self._held.pop(self._folder / str(number) / _file(shard), None)
         self._seal(ring, number, _file(shard), table)
 
     def _seal(self, ring: Ring, number: int, name: str, content: _Head | _Shard) -> None:
@@ -298,14 +314,15 @@ def seal(
     Both are empty for a row that is to be forgotten.  Sealed is a random nonce of 12 bytes and
     AES-256-GCM, bound to the place.
     """
-    people = {person for person, *_ in rows}
-    until = keys.forgotten(people)
-    wanted = [timestamp(at) > until[person] if person in until else True for person, at, *_ in rows]
-    kept = {person for (person, *_), keep in zip(rows, wanted, strict=True) if keep}
-    held = {person: (name, AESGCM(key)) for person, (name, key) in keys.give(kept).items()}
+    latest: dict[str, str] = {}
+    times = [timestamp(at) for _, at, *_ in rows]
+    for (person, *_), at in zip(rows, times, strict=True):
+        latest[person] = max(at, latest.get(person, ""))
+    given, until = keys.give(latest)
+    held = {person: (name, AESGCM(key)) for person, (name, key) in given.items()}
     sealed: list[tuple[bytes, bytes]] = []
-    for (person, _, place, content), keep in zip(rows, wanted, strict=True):
-        if not keep:
+    for (person, _, place, content), at in zip(rows, times, strict=True):
+        if at <= until.get(person, ""):
             sealed.append((b"", b""))
             continue
         name, aead = held[person]
