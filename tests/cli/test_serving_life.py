@@ -90,6 +90,24 @@ def test_another_version_takes_over_under_load_and_every_answer_is_in_the_log(
     assert held["waiting"] == 0
 
 
+def test_two_servers_of_an_endpoint_go_over_together_and_neither_refuses_anybody(
+    versions: tuple[Here, str],
+) -> None:
+    here, token = versions
+    with serving(here, *SERVE) as one, serving(here, *SERVE) as other:
+        with (
+            callers(one.ready["infer"], token, count=1) as of_one,
+            callers(other.ready["infer"], token, count=1) as of_other,
+        ):
+            promote(here, "2")
+            heard = of_one(answered_by("2")) + of_other(answered_by("2"))
+        for server in (one, other):
+            assert server.stop() == 0, server.told
+    assert {answer.status_code for answer in heard} == {200}
+    kept = {row["prediction_id"] for row in logged(here)}
+    assert {answer.json()["parameters"]["prediction_id"] for answer in heard} <= kept
+
+
 def test_a_denied_version_leaves_the_old_one_answering_and_says_why(
     versions: tuple[Here, str],
 ) -> None:

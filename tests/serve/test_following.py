@@ -223,6 +223,47 @@ def test_what_could_not_be_served_is_never_put_on_record(
     assert version(ask, world, good) == "1"
 
 
+def test_who_asks_while_another_server_was_faster_waits_for_this_one(
+    serving: Any, matrix_endpoint: Endpoint, good: bytes
+) -> None:
+    """Two servers of one endpoint follow one alias, and the other has put the new version on record
+    while this one still starts it."""
+    answers: list[httpx.Response] = []
+    refused = threading.Event()
+
+    class Told(Candidate):
+        def __init__(self, world: World, version: str) -> None:
+            super().__init__(world, version)
+            asked = self.endpoint.permit
+
+            def permit(token: str) -> str:
+                try:
+                    return asked(token)
+                except NotFound:
+                    refused.set()
+                    raise
+
+            self.endpoint = replace(self.endpoint, permit=permit)
+
+    def make(world: World, version: str) -> Candidate:
+        if version == "2":
+            world.deployed = "2"
+            threads[0].start()
+            assert refused.wait(30)
+        return Told(world, version)
+
+    world = World(matrix_endpoint, make)
+    with (
+        serving(world.app) as url,
+        httpx.Client(base_url=url, headers=HEADERS, timeout=30, trust_env=False) as http,
+    ):
+        threads = [threading.Thread(target=lambda: answers.append(http.post(INFER, content=good)))]
+        world.wanted = "2"
+        world.follower.step()
+        threads[0].join(30)
+    assert answers[0].json()["model_version"] == "2"
+
+
 # With real processes and real callers.
 
 

@@ -12,7 +12,14 @@ import httpx
 import pytest
 
 from assay.errors import Denied, NotFound, Usage
-from assay.serve.app import PERMIT_SECONDS, Answered, Application, Endpoint
+from assay.serve.app import (
+    CHANGE_SECONDS,
+    NOTICE_SECONDS,
+    PERMIT_SECONDS,
+    Answered,
+    Application,
+    Endpoint,
+)
 
 INFER = "/v2/models/credit/infer"
 TOKEN = "assay_1_secret"
@@ -189,16 +196,43 @@ def test_a_request_between_record_and_swap_waits_for_the_swap(
     assert answers[0].json()["model_version"] == "2"
 
 
-def test_without_a_change_under_way_another_deployed_version_is_no_permit(
+class Ticking:
+    """A clock on which a second passes whenever it is looked at."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def test_a_version_that_others_deployed_is_waited_for_a_moment_and_no_longer(
     ask: Any, matrix_endpoint: Endpoint, good: bytes
 ) -> None:
     record = Record("1")
-    app = Application(record.endpoint(matrix_endpoint, "1"))
+    clock = Ticking()
+    app = Application(record.endpoint(matrix_endpoint, "1"), clock=clock)
     record.version = "2"
     assert ask(app, "POST", INFER, good).status == 503
-    with app.changing():  # And after one that came to nothing.
+    waited = clock.now
+    assert waited <= NOTICE_SECONDS + 2
+    with app.changing():  # One that came to nothing.
         pass
     assert ask(app, "POST", INFER, good).status == 503
+    assert clock.now <= waited + 2  # Nobody waits anew.
+
+
+def test_a_change_that_hangs_is_not_waited_for_longer_than_was_said(
+    ask: Any, matrix_endpoint: Endpoint, good: bytes
+) -> None:
+    record = Record("1")
+    clock = Ticking()
+    app = Application(record.endpoint(matrix_endpoint, "1"), clock=clock)
+    record.version = "2"
+    with app.changing():
+        answer = ask(app, "POST", INFER, good)
+    assert (answer.status, answer.json["code"]) == (503, "unavailable.serve.permit")
+    assert NOTICE_SECONDS < clock.now <= CHANGE_SECONDS + 2
 
 
 def test_the_new_version_is_asked_for_its_own_permit(

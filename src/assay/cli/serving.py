@@ -89,8 +89,15 @@ def _noted(text: str) -> None:
 
 
 def _ready(at: Listening, endpoint: Any, as_json: bool) -> None:
-    url = f"{at.url}/v2/models/{endpoint.model}/infer"
-    made = {"url": at.url, "infer": url, "model": endpoint.model, "version": endpoint.version}
+    model = f"{at.url}/v2/models/{endpoint.model}"
+    made = {
+        "url": at.url,
+        "infer": f"{model}/infer",
+        "feedback": f"{model}/feedback",
+        "metrics": f"{at.url}/metrics",
+        "model": endpoint.model,
+        "version": endpoint.version,
+    }
 
     def human() -> None:
         say(
@@ -98,10 +105,8 @@ def _ready(at: Listening, endpoint: Any, as_json: bool) -> None:
             f"{escape(at.url)} (isolation: {escape(endpoint.facts['isolation'])}, "
             f"{escape(endpoint.facts['approval'])})"
         )
-        say(
-            f'  what it takes: curl -H "Authorization: Bearer $ASSAY_TOKEN" {escape(at.url)}'
-            f"/v2/models/{escape(endpoint.model)}"
-        )
+        say(f'  what it takes: curl -H "Authorization: Bearer $ASSAY_TOKEN" {escape(model)}')
+        say(f"  what it answered: assay predictions list {escape(endpoint.model)}")
         say("  a token: assay token create --for SERVICE; Ctrl-C stops it")
 
     emit(as_json, made, human)

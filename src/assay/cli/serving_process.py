@@ -80,12 +80,16 @@ class Server:
         workspace: Workspace,
         aside: Workspace,
         note: Callable[[str], None],
+        look_seconds: float = LOOK_SECONDS,
+        seal_seconds: float = SEAL_SECONDS,
     ) -> None:
         self.place = place
         self.aside = aside
         self._person = person
         self._note = note
         self._noted: dict[str, str] = {}
+        self._look_seconds = look_seconds
+        self._seal_seconds = seal_seconds
         self._segments = Segments(workspace)
         self._flush_due = time.monotonic() + FLUSH_SECONDS
         self.feedback = feedback_recorder(
@@ -115,8 +119,11 @@ class Server:
     def serving(self, held: dict[str, Any]) -> Generator[Application]:
         """The application that answers with what was deployed, kept until the block ends; then
         what it logged is sealed and what it counted recorded."""
-        first = Served(self, held)
-        try:
+        with contextlib.ExitStack() as ending:  # In the reverse of this order, whatever happens.
+            ending.callback(self._segments.flush)
+            ending.callback(self._seal)
+            ending.callback(self.feedback.roll)
+            first = Served(self, held)
             application = Application(first.endpoint)
             follower = Follower(
                 application,
@@ -125,31 +132,23 @@ class Server:
                 prepare=lambda version: self._prepare(version, application.endpoint.version),
                 say=self._note,
             )
+            ending.callback(follower.close)
             keeper = threading.Thread(target=self._keep, args=(follower,), name="keeper")
-        except BaseException:
-            first.close()
-            raise
-        keeper.start()
-        try:
+            keeper.start()
+            ending.callback(keeper.join)
+            ending.callback(self._stopping.set)
             yield application
-        finally:
-            self._stopping.set()
-            keeper.join()
-            follower.close()
-            self.feedback.roll()
-            self._seal()
-            self._segments.flush()
 
     def _keep(self, follower: Follower[Served]) -> None:
         self._seal()  # What a process that was killed had left.
-        due = time.monotonic() + SEAL_SECONDS
-        while not self._stopping.wait(LOOK_SECONDS):
+        due = time.monotonic() + self._seal_seconds
+        while not self._stopping.wait(self._look_seconds):
             follower.step()
             if time.monotonic() >= due:
                 follower.current.log.roll()
                 self.feedback.roll()
                 self._seal()
-                due = time.monotonic() + SEAL_SECONDS
+                due = time.monotonic() + self._seal_seconds
 
     def _look(self, now: str) -> str:
         """The version that the alias names, looked for where anything has changed."""
@@ -182,8 +181,9 @@ class Server:
                 if not waiting(spools(self.aside.layout, project, endpoint)):
                     continue
                 told = self.perform(seals(project=project, endpoint=endpoint))
-            except AssayError as error:
-                what = f"what was logged is not sealed yet, and is kept: {error.message}"
+            except Exception as error:  # Whatever it is, the next round tries again.
+                why = error.message if isinstance(error, AssayError) else type(error).__name__
+                what = f"what was logged is not sealed yet, and is kept: {why}"
                 if self._noted.get(seals.__name__) != what:
                     self._noted[seals.__name__] = what
                     self._note(what)

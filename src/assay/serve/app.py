@@ -42,6 +42,9 @@ PERMIT_SECONDS = 1.0
 """How old a permit may be when the model is asked; after a slow body it is asked for again."""
 CHANGE_SECONDS = 10.0
 """How long a request waits for a version that is about to take over."""
+NOTICE_SECONDS = 3.0
+"""How long one waits for that where nothing is being changed here: whoever deployed another version
+may be another server of the same endpoint, which this one is about to follow."""
 _LOOK_SECONDS = 0.005
 DRAIN_SECONDS = 60.0
 """How long `Application.swap` waits for what had begun."""
@@ -106,8 +109,8 @@ class Application:
     @contextlib.contextmanager
     def changing(self) -> Generator[None]:
         """While it lasts, a request whose permit says that another version is to answer waits for
-        `swap`, `CHANGE_SECONDS` at most, instead of being refused.  To be held around whatever
-        makes the permit say so.  From one thread at a time."""
+        `swap`, `CHANGE_SECONDS` at most, instead of being refused.  To be held around all that
+        leads to one.  From one thread at a time."""
         self._changing += 1
         try:
             yield
@@ -239,15 +242,20 @@ class Application:
 
     async def _replaced(self, serving: Serving) -> bool:
         """Wait for what takes over from `serving`; False when nothing does."""
-        for _ in range(int(CHANGE_SECONDS / _LOOK_SECONDS)):
+        now = self._clock()
+        if serving.superseded is None:
+            serving.superseded = now
+        noticed = serving.superseded + NOTICE_SECONDS
+        until = now + CHANGE_SECONDS
+        while True:
             # In this order: a change that is over has made its swap.
             changing = self._changing
             if self._serving is not serving:
                 return True
-            if not changing:
+            now = self._clock()
+            if now >= until or (not changing and now >= noticed):
                 return False
             await asyncio.sleep(_LOOK_SECONDS)
-        return False
 
     # What needs a body.
 

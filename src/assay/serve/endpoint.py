@@ -94,6 +94,8 @@ class Serving:
         self.routes = _routes(endpoint)
         """What is served, by exact path: what is not listed does not exist, however it is
         spelled."""
+        self.superseded: float | None = None
+        """When a permit first said that another version is to answer."""
         self._restarts = restarts
         self._inputs = [*endpoint.inputs, *endpoint.extras]
         names = [given.name for given in self._inputs]

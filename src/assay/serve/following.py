@@ -89,15 +89,16 @@ class Follower(Generic[Ready]):
         self.current.close()
 
     def _change(self, before: str, version: str) -> None:
-        candidate = self._prepare(version)
-        try:
-            self._application.check(candidate.endpoint)
-            with self._application.changing():
+        # All of it: another server of the same endpoint may be faster with the record.
+        with self._application.changing():
+            candidate = self._prepare(version)
+            try:
+                self._application.check(candidate.endpoint)
                 candidate.deploy()
                 ended = self._application.swap(candidate.endpoint)
-        except BaseException:
-            candidate.close()
-            raise
+            except BaseException:
+                candidate.close()
+                raise
         old, self.current = self.current, candidate
         old.close()
         cut = "" if ended else "; what it had begun took too long and was cut off"
