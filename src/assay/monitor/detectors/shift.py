@@ -225,35 +225,39 @@ class Shift:
         before = np.stack([self._sum(self._since - length) for length in lengths])
         inside, among = self._cuts.tables(self._sums[-1] - before)
         marked, total = self._cuts.tables(self._history + self._sums[-1])
-        marked, total = np.broadcast_to(marked, inside.shape), np.broadcast_to(total, among.shape)
-        law = tails.Law(among, marked, total, log_odds_at(self.tolerance, marked, total))
-        # With the cut's weight 0, or all of one kind on one side, there is nothing to find.
-        weights = self._cuts.weights / len(lengths) + np.zeros_like(inside)
-        mode = law.mode()
-        far = (inside - mode > 2 * law.deviation(mode)) & (weights > 0) & (among < total)
-        where = np.nonzero(far)
-        if not len(where[0]):
+        # Only what lies beyond two standard deviations is looked at more closely: the other cuts are
+        # far from any limit, and to pass one over is never a false alarm.
+        share = marked / np.maximum(total, 1)
+        mean = among * share
+        variance = mean * (1 - share) * (1 - among / np.maximum(total, 1))
+        far = (inside > mean) & ((inside - mean) ** 2 > 4 * variance) & (self._cuts.weights > 0)
+        rows, columns = np.nonzero(far)
+        if not len(rows):
             return []
-        part, seen, centre = law[far], inside[far], mode[far]
-        terms = part.log_term(np.stack([centre, seen], axis=-1), centre)
-        score = terms[:, 0] - terms[:, 1] + np.log(weights[far])
-        chosen = _best(self._cuts.feature[where[1]], score, CANDIDATES)
-        evidence = np.log(weights[far][chosen]) - tails.log_upper(part[chosen], seen[chosen])
-        owner = self._cuts.feature[where[1][chosen]]
+        marked, total, seen = marked[columns], total[columns], inside[far]
+        law = tails.Law(among[far], marked, total, log_odds_at(self.tolerance, marked, total))
+        mode = law.mode()
+        terms = law.log_term(np.stack([mode, seen], axis=-1), mode)
+        weights = np.log(self._cuts.weights[columns] / len(lengths))
+        score = np.where(seen > mode, terms[:, 0] - terms[:, 1], 0.0) + weights
+        chosen = _best(self._cuts.feature[columns], score, CANDIDATES)
+        evidence = weights[chosen] - tails.log_upper(law[chosen], seen[chosen])
+        owner = self._cuts.feature[columns[chosen]]
         causes: list[Cause] = []
         for at in _best(owner, evidence, 1):
             if evidence[at] > 0:
-                row, column = int(where[0][chosen[at]]), int(where[1][chosen[at]])
-                cut, x, n = self._cuts.cuts[column], inside[row, column], among[row, column]
+                place = int(chosen[at])
+                cut, n = self._cuts.cuts[int(columns[place])], law.drawn[place]
+                earlier, x = total[place] - n, seen[place]
                 causes.append(
                     Cause(
                         feature=cut.feature,
                         cells=cut.inside,
                         among=cut.among,
-                        from_share=float((marked[row, column] - x) / (total[row, column] - n)),
+                        from_share=float((marked[place] - x) / earlier),
                         to_share=float(x / n),
                         rows=int(n),
-                        since=self.number - lengths[row] + 1,
+                        since=self.number - lengths[int(rows[place])] + 1,
                         log_evidence=float(evidence[at]),
                     )
                 )
