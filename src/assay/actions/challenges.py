@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -17,6 +18,7 @@ from assay.actions.retraining_steps import retraining, retrainings
 from assay.clock import parse_timestamp, timestamp
 from assay.errors import Usage
 from assay.evidence import lineage, plans
+from assay.evidence.facts import Evidence
 from assay.evidence.plan_records import CHALLENGE, LOOP
 from assay.evidence.plans import Rules
 from assay.evidence.state import VersionState, kind_of
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from assay.isolation.limits import Level
     from assay.monitor.feedback import Joined
 
+_GROWTH = 0.1
 MOST_ROWS = 1_000_000
 """The oldest ones: so that what was compared once is compared again, and more."""
 
@@ -59,7 +62,7 @@ class Challenge(Action, frozen=True, kw_only=True):
 
     def target(self, view: View) -> Target:
         found = view.version(self.project, self.model, self.version)
-        champion = self._champion(view)
+        champion = self.against(view)
         if champion.version == found.version:
             raise Usage(
                 f"{self.model}@{found.version} is compared with itself",
@@ -73,6 +76,14 @@ class Challenge(Action, frozen=True, kw_only=True):
                     remedy="compare versions that were registered with --label",
                     code="challenge.kind",
                 )
+        known = [set(each.details.get("classes") or []) for each in (found, champion)]
+        if known[0] != known[1]:
+            raise Usage(
+                f"{self.model}@{found.version} tells other classes apart than version "
+                f"{champion.version}",
+                remedy="compare versions that predict the same classes",
+                code="challenge.classes",
+            )
         if found.details["label"] != champion.details["label"]:
             raise Usage(
                 f"{self.model}@{found.version} predicts {found.details['label']}, and version "
@@ -80,18 +91,20 @@ class Challenge(Action, frozen=True, kw_only=True):
                 remedy="compare versions that predict the same column",
                 code="challenge.label",
             )
-        self._rules(view, champion)
+        self.agreed(view, champion)
         made = version_target(view, self.project, self.model, found.version, {})
         made.subjects.append(f"endpoint:{self.project}/{self.model}")
         return made
 
-    def _champion(self, view: View) -> VersionState:
+    def against(self, view: View) -> VersionState:
+        """The champion."""
         named = self.champion
         if self.retraining:
             named = retraining(view, self.project, self.model, self.retraining).begun["champion"]
         return view.version(self.project, self.model, named or "production")
 
-    def _rules(self, view: View, champion: VersionState) -> Rules:
+    def agreed(self, view: View, champion: VersionState) -> Rules:
+        """How they are compared: as the plan of the retraining says, else as the action does."""
         if self.retraining:
             begun = retraining(view, self.project, self.model, self.retraining).begun
             if begun["plan"]:
@@ -105,15 +118,20 @@ class Challenge(Action, frozen=True, kw_only=True):
                 remedy="docs/retraining.md lists what can be said",
                 code="challenge.rules",
             ) from error
-        plans.duration(made.horizon)
+        if not plans.duration(made.horizon):
+            raise Usage(
+                "no time is waited for labels, so none can have come",
+                remedy="say how long labels take: horizon 30d",
+                code="challenge.rules",
+            )
         return made
 
     def apply(self, doing: Doing) -> Outcome:
         from assay.monitor import challenge
 
         view = doing.view
-        found, champion = view.version(self.project, self.model, self.version), self._champion(view)
-        rules = self._rules(view, champion)
+        found, champion = view.version(self.project, self.model, self.version), self.against(view)
+        rules = self.agreed(view, champion)
         gathered = {v.version: trained_until(view, v) for v in (found, champion)}
         since = max(parse_timestamp(at) for at in gathered.values())
         until = doing.clock.now() - plans.duration(rules.horizon)
@@ -148,7 +166,7 @@ class Challenge(Action, frozen=True, kw_only=True):
         self, doing: Doing, rules: Rules, found: VersionState, since: datetime, until: datetime
     ) -> Joined:
         """The requests, with the labels that came within the horizon after each."""
-        from assay.actions.feedback_records import caps_of, classes_by_version, read_labels
+        from assay.actions.feedback_records import caps_of, read_labels
         from assay.actions.predictions import ReadPredictions
         from assay.clock import TOLERANCE
         from assay.monitor import feedback
@@ -174,7 +192,7 @@ class Challenge(Action, frozen=True, kw_only=True):
             until=doing.clock.now(),
             horizon=plans.duration(rules.horizon),
             ids=ids,
-            classes=classes_by_version(doing.view, self.project, self.model),
+            classes=found.details.get("classes") or [],
             caps=caps_of(doing.view, self.project, self.model),
         )
 
@@ -186,7 +204,9 @@ class Challenge(Action, frozen=True, kw_only=True):
 
         from assay.monitor import performance
 
-        labels = [msgspec.json.decode(text) for text in frame["label"].to_list()]
+        labels: list[Any] = frame["label"].to_list()
+        if not found.details.get("classes"):  # Nobody knows how they are spelt: as JSON.
+            labels = [msgspec.json.decode(text) for text in labels]
         losses: list[dict[str, NDArray[np.float64]]] = []
         levels: list[Level] = []
         for version in (champion, found):
@@ -210,6 +230,49 @@ class Challenge(Action, frozen=True, kw_only=True):
             losses.append({"zero_one": 1 - right, "brier": judged.brier})
             levels.append(cast("Level", level))
         return losses, min(levels, key=LEVELS.index, default="none")
+
+
+def last_challenge(view: View, version: VersionState, name: str) -> Evidence | None:
+    """The last challenge of a version within a retraining."""
+    about = version.served or version.artifact
+    found = [
+        item
+        for item in ledger_of(view, version.project).told(about, CHALLENGE, LOOP)
+        if item.statement.predicate.get("retraining") == name
+        and item.statement.predicate["challenger"]["version"] == version.version
+    ]
+    return found[-1] if found else None
+
+
+def is_worth_asking(view: View, action: Challenge, now: datetime) -> bool:
+    """Whether so much came since the last challenge that asking again may change anything.
+
+    A tenth more each time, so that there are few of them however often the loop looks: they are
+    evidence about the version, which is read at every promotion.
+    """
+    from assay.actions.feedback_records import batches
+    from assay.actions.predictions import segments_of
+
+    version = view.version(action.project, action.model, action.version)
+    champion = action.against(view)
+    rules = action.agreed(view, champion)
+    since = max(parse_timestamp(trained_until(view, v)) for v in (version, champion))
+    until = now - plans.duration(rules.horizon)
+    if since >= until:
+        return False
+    segments = segments_of(view, action.project, action.model, since, until)
+    requests = sum(segment.rows for segment in segments)
+    held = last_challenge(view, version, action.retraining)
+    if held is None:
+        return requests >= rules.least_rows
+    labels = sum(
+        batch.accepted
+        for batch in batches(view, action.project, action.model, since, now)
+        if batch.index > held.index
+    )
+    told = held.statement.predicate
+    grown = max(1, math.ceil(_GROWTH * max(told["rows"], rules.least_rows)))
+    return requests - told["requested"] >= grown or labels >= grown
 
 
 def trained_until(view: View, version: VersionState) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from assay import files
-from assay.actions.challenges import Challenge
+from assay.actions.challenges import Challenge, is_worth_asking, last_challenge
 from assay.actions.changes import Proposed, plan_called, proposed
 from assay.actions.release import Promote, change_of
 from assay.actions.retraining_evidence import see_to, statements_about
@@ -27,11 +27,12 @@ from assay.actions.retraining_steps import (
     runs_of,
 )
 from assay.clock import parse_timestamp, timestamp
-from assay.errors import Conflict, Denied, NotFound, Usage
+from assay.errors import Conflict, NotFound, Usage
 from assay.evidence import plans
 from assay.evidence.state import VersionState, kind_of
 from assay.workspace.action import Action
 from assay.workspace.credentials import Credential
+from assay.workspace.denials import denied
 from assay.workspace.door import Workspace
 from assay.workspace.view import View
 
@@ -347,35 +348,39 @@ class _Loop:
     # -- deciding ----------------------------------------------------------------------------------
 
     def _decide(self, held: Retraining, version: VersionState) -> Carried:
-        verdict = self._perform(
-            Challenge(
-                project=self._project,
-                model=version.name,
-                version=version.version,
-                retraining=held.id,
-            )
-        )
-        self._done.append(f"compared it on {verdict['rows']:,} labelled requests")
+        verdict = self._challenged(held, version)
+        if verdict is None:
+            return self._carried(held, version, "waits for labels", None)
         if verdict["lost"] and not verdict["won"]:
             why = f"it is not better than version {verdict['champion']['version']}"
             return self._end(held, version, "kept", why, verdict)
         if not verdict["won"]:
             return self._carried(held, version, "waits for labels", verdict)
-        try:
-            self._perform(
-                Promote(
-                    project=self._project,
-                    model=version.name,
-                    version=version.version,
-                    stage="production",
-                )
-            )
-        except Denied as denied:
+        promote = Promote(
+            project=self._project, model=version.name, version=version.version, stage="production"
+        )
+        # Looked at first: a loop that asks every minute would fill the ledger with denials.
+        decision, target = self._workspace.preview(self._credential, promote)
+        if not decision.allowed:
             carried = self._carried(held, version, "waits for people", verdict)
-            carried.waits = list(denied.details.get("reasons", []))
+            carried.waits = list(denied(promote, target, decision).details["reasons"])
             return carried
+        self._perform(promote)
         self._done.append(f"promoted version {version.version}")
         return self._end(held, version, "promoted", "it won, and every gate was open", verdict)
+
+    def _challenged(self, held: Retraining, version: VersionState) -> dict[str, Any] | None:
+        """How the last challenge went, asked anew where that may change anything."""
+        action = Challenge(
+            project=self._project, model=version.name, version=version.version, retraining=held.id
+        )
+        view, now = self._view, self._workspace.clock.now()
+        if self._wanted.by_itself and not is_worth_asking(view, action, now):
+            last = last_challenge(view, version, held.id)
+            return last.statement.predicate if last is not None else None
+        verdict = self._perform(action)
+        self._done.append(f"compared it on {verdict['rows']:,} labelled requests")
+        return verdict
 
     def _was_promoted(self, version: VersionState) -> bool:
         """Whether it ever was in production: what took it out since then is not undone."""

@@ -106,7 +106,7 @@ def _outside_of(plan: Plan, predicate: Mapping[str, Any]) -> str:
             return f"{name} ran with other {'code' if what == 'code' else 'libraries'}"
     options = build["internalParameters"]["options"]
     # What could be fetched leaves no trace among the inputs.
-    if options["ports"] or options["variables"]:
+    if options.get("ports") or options.get("variables"):
         return f"{name} could reach the network, or was given a secret"
     if predicate["assay_isolation"] not in ("full", "process"):
         return f"{name} was not confined"

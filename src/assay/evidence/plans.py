@@ -93,7 +93,7 @@ class Rules(_Record, frozen=True, kw_only=True):
     improvement: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """By how much the mean loss must be lower, at least."""
     least_rows: _Count = 200
-    horizon: str = "0s"
+    horizon: str = "30d"
     """How long is waited for the label of a request: only those older than that count, because
     labels that come early are not like those that come late."""
     slices: tuple[_Text, ...] = ()
@@ -151,6 +151,8 @@ def read(value: Any) -> Plan:
         raise _wrong(error.message, 'write valid_until = "2027-06-30T00:00:00Z"') from error
     for text in (plan.every, *_lengths(plan.data), plan.challenge.horizon):
         duration(text)
+    if not duration(plan.challenge.horizon):
+        raise _wrong("no time is waited for labels", 'write horizon = "30d" under [challenge]')
     if duration(plan.data.least) > duration(plan.data.most):
         raise _wrong("data.least is longer than data.most", "swap them")
     _check_bounds(plan)

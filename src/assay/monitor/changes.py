@@ -97,8 +97,10 @@ def complete(
     code: str,
     environment: str,
     details: Mapping[str, Any],
+    horizon: str = "",
 ) -> Plan:
-    """The plan of a draft; `details` are those of the version in production.
+    """The plan of a draft; `details` are those of the version in production, and `horizon` is how
+    long labels are waited for where it is watched.
 
     What the draft says itself stays, and must be what is there: raises `Usage`.
     """
@@ -113,6 +115,9 @@ def complete(
                 code="change.pipeline",
             )
     made["pipeline"] = pipeline
+    if horizon:
+        rules = cast("dict[str, Any]", made.get("challenge", {}))
+        made["challenge"] = {"horizon": horizon, **rules}
     said = cast("dict[str, Bound]", made.get("registered", {}))
     filled: dict[str, Bound] = {name: {"is": details.get(name)} for name in REGISTERED}
     made["registered"] = {**filled, **said}
