@@ -14,13 +14,17 @@ from actions.test_monitoring import ENDPOINT, PROJECT, ROWS, answer, give, later
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from workspace.town import Town, copy_of, numbers
 
+from assay.actions import passports
 from assay.actions.baselines import SetBaseline
 from assay.actions.incidents import OpenIncident
 from assay.actions.monitor_reports import report_of
+from assay.actions.reading import ReadEvidence
 from assay.actions.release import Hold
 from assay.cli.app import run
 from assay.clock import timestamp
 from assay.errors import Denied, NotFound
+from assay.govern.passport import Passport
+from assay.govern.passport import render as render_passport
 from assay.monitor.report import as_json, page
 from assay.monitor.report.model import Report
 from assay.monitor.report.openmetrics import render
@@ -102,7 +106,7 @@ def test_estimates_labels_and_the_baseline_come_from_their_statements(town: Town
     leaf = town.ws.view.leaf(made.baseline.leaf)
     assert leaf.envelope is not None
     assert b"baseline/v1" in base64.b64decode(json.loads(leaf.envelope)["payload"])
-    assert made.happenings[0].title == "Measured what is normal for version 1"
+    assert made.happenings[0].title == "What is normal for version 1"
     assert made.happenings[0].source == f"leaf {made.baseline.leaf}"
 
 
@@ -200,6 +204,41 @@ def test_a_page_holds_no_row_no_person_and_no_prediction(town: Town) -> None:
         for name in window.predicate["ids"]:
             assert name not in shown
     assert "id-web" not in shown
+
+
+# -- in the passport ------------------------------------------------------------------------------
+
+
+def of_version(town: Town) -> Passport:
+    town.ws.view.follow()
+    who = town.who("una")
+    view = town.do("una", ReadEvidence(project=PROJECT))
+    return passports.build(town.ws, who, view, project=PROJECT, model=ENDPOINT, version="1")
+
+
+def test_the_passport_shows_the_drift_and_what_is_normal(town: Town) -> None:
+    made = of_version(town)
+    assert made.watched is not None
+    assert made.watched.title.startswith("Something has changed, since ")
+    inputs = next(line for line in made.watched.evidence if line.name == "inputs")
+    assert len(inputs.powers) == 3
+    assert (inputs.powers[1] or 0.0) < 0.0 <= (inputs.powers[2] or 0.0)
+    assert any("at most 1 false alarm a year" in line for line in made.watched.lines)
+    assert any(claim.title == "What is normal for version 1" for claim in made.proven)
+    shown = render_passport(made)
+    assert '<svg class="drift"' in shown
+    assert "What is normal for version 1" in shown
+
+
+def test_the_passport_of_what_was_never_used_or_watched_says_so(
+    built: Town, deployed: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unused = of_version(copy_of(built, tmp_path / "unused", monkeypatch)).watched
+    assert unused is not None
+    assert "never put to use" in unused.title
+    unwatched = of_version(copy_of(deployed, tmp_path / "unwatched", monkeypatch)).watched
+    assert unwatched is not None
+    assert (unwatched.title, unwatched.begins) == ("Nothing is watched yet", ())
 
 
 # -- from the command line ------------------------------------------------------------------------

@@ -6,12 +6,11 @@ recomputed from statements that count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeAlias
 
 from assay import canonical
-from assay.actions import baselines
+from assay.actions import monitor_story
 from assay.actions.alerts import alerts_of
 from assay.actions.feedback_records import batches
 from assay.actions.incidents import incidents_of
@@ -22,22 +21,24 @@ from assay.clock import parse_timestamp
 from assay.errors import AssayError
 from assay.evidence import notes
 from assay.evidence.facts import Evidence
-from assay.evidence.plan_records import CHALLENGE, LOOP, RETRAINING
 from assay.evidence.state import kind_of
 from assay.monitor import incidents
 from assay.monitor.report.build import Given, Recorded, build
-from assay.monitor.report.model import About, Deadline, Happening, Incident, Reading, Report, Tone
+from assay.monitor.report.model import About, Deadline, Happening, Incident, Reading, Report
 from assay.workspace.view import View
-
-_Line: TypeAlias = tuple[str, str, Tone]
-"""Title, text and tone."""
 
 
 def report_of(
-    view: View, project: str, endpoint: str, *, names: Mapping[str, str] | None = None
+    view: View,
+    project: str,
+    endpoint: str,
+    *,
+    version: str = "",
+    names: Mapping[str, str] | None = None,
 ) -> Report:
     """The report of an endpoint as of the checkpoint that `view` follows.
 
+    It compares what came with the baseline of `version`, by default the one that answers now.
     `names` are what the directory calls actors.  Raises `NotFound` for an endpoint that was never
     deployed.
     """
@@ -45,7 +46,7 @@ def report_of(
     told = _counting(view, project, endpoint)
     said: list[str] = []
     given = Given(
-        about=_about(view, held),
+        about=_about(view, held, version or held.serving),
         baselines=_baselines(held, told),
         windows=held.windows,
         performances=held.performances,
@@ -60,14 +61,14 @@ def report_of(
     return build(given)
 
 
-def _about(view: View, held: Held) -> About:
+def _about(view: View, held: Held, number: str) -> About:
     state = view.state.endpoints[f"{held.project}/{held.endpoint}"]
-    version = view.version(held.project, state["model"], held.serving)
+    version = view.version(held.project, state["model"], number)
     return About(
         project=held.project,
         endpoint=held.endpoint,
         model=str(state["model"]),
-        version=held.serving,
+        version=number,
         stage=str(state["stage"]),
         stopped=bool(state["killed"] or version.revoked or version.hold),
         workspace=view.state.workspace,
@@ -134,67 +135,12 @@ def _baselines(held: Held, told: list[Evidence]) -> list[Recorded]:
 
 def _happening(item: Evidence) -> Happening | None:
     """A statement as a line of the story; None for those that are shown elsewhere."""
-    made = _STORY.get((item.producer, kind_of(item.statement)))
-    if made is None:
+    said = monitor_story.line(item.producer, kind_of(item.statement), item.statement.predicate)
+    if said is None:
         return None
-    try:
-        title, text, tone = made(item.statement.predicate)
-    except (KeyError, TypeError, ValueError):
-        kind = kind_of(item.statement)
-        title, text, tone = (
-            f"A statement of the kind {kind}",
-            "This assay cannot read it.",
-            "unknown",
-        )
+    title, text, tone = said
     issued, source = item.statement.header.issued, f"leaf {item.index}"
     return Happening(at=issued, title=title, text=text, tone=tone, source=source)
-
-
-def _baseline(told: Mapping[str, Any]) -> _Line:
-    rows = f"on {told['rows']:,} rows of {told['data']['name']}"
-    return f"Measured what is normal for version {told['version']}", rows, "unknown"
-
-
-def _retraining(told: Mapping[str, Any]) -> _Line:
-    match told["stage"]:
-        case "begun":
-            why = f"because of alert {told['alert']}" if told["alert"] else "without an alert"
-            plan = "within an approved plan of changes" if told["plan"] else "by a person"
-            return "Began to train again", f"{why}, {plan}", "unknown"
-        case "collected":
-            text = f"{told['rows']:,} labelled rows of the log, as {told['dataset']}"
-            return "Collected what was learnt since", text, "unknown"
-        case "candidate":
-            return f"Made version {told['version']}", "", "unknown"
-        case "ended":
-            end, reason = told["end"], str(told["reason"])
-            if end == "promoted":
-                return "The new version was promoted", reason, "good"
-            if end == "kept":
-                return "The old version was kept", reason, "warn"
-            return "The retraining was given up", reason, "unknown"
-        case stage:
-            raise ValueError(stage)
-
-
-def _challenge(told: Mapping[str, Any]) -> _Line:
-    mean, names = told["mean"], (told["challenger"]["version"], told["champion"]["version"])
-    won = bool(told["won"])
-    result = "is better than" if won else "has not been shown to be better than"
-    text = (
-        f"{mean['value']:.4f} less {str(told['loss']).replace('_', ' ')} loss a row "
-        f"({mean['lower']:.4f} to {mean['upper']:.4f}) on {told['rows']:,} labelled requests that "
-        "neither was trained on"
-    )
-    title = f"Version {names[0]} {result} version {names[1]}"
-    return title, text, "good" if won else "warn"
-
-
-_STORY: dict[tuple[str, str], Callable[[Mapping[str, Any]], _Line]] = {
-    (baselines.PRODUCER, baselines.KIND): _baseline,
-    (LOOP, RETRAINING): _retraining,
-    (LOOP, CHALLENGE): _challenge,
-}
 
 
 def _incidents(view: View, project: str, endpoint: str) -> list[Incident]:

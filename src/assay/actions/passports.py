@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from assay.actions import monitor_story
 from assay.actions.gates import Checklist, GateState, checklist
+from assay.actions.passport_watch import watched
 from assay.actions.release import Promote
 from assay.evidence import notes
 from assay.evidence.facts import Evidence
@@ -83,6 +85,7 @@ def build(
         checkpoint_size=checkpoint.size,
         checkpoint_time=notes.time_text(checkpoint),
         workspace=view.state.workspace,
+        watched=watched(view, found),
     )
 
 
@@ -322,6 +325,9 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], list[tuple[str, str]]]] = {
     "intake": _intake,
     "intake-release": _released,
     "doctor": _doctor,
+    "baseline": lambda p: [monitor_story.baseline(p)[:2]],
+    "challenge": lambda p: [monitor_story.challenge(p)[:2]],
+    "retraining": lambda p: [monitor_story.retraining(p)[:2]],
     SLSA_PROVENANCE: _built,
 }
 

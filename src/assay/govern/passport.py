@@ -13,6 +13,9 @@ from typing import Any
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from assay.govern import drift
+from assay.govern.drift import Watched
+
 GLOSSARY: dict[str, str] = {
     "AUC": "The chance that the model ranks a random positive case above a random negative one: "
     "0.5 is guessing, 1.0 is perfect.",
@@ -25,6 +28,8 @@ GLOSSARY: dict[str, str] = {
     "checkpoint": "The signed state of the ledger at one moment.",
     "digest": "A fingerprint (SHA-256) of bytes: any change gives another one.",
     "parity": "Whether the converted model decides as the original does.",
+    "evidence of change": "How rarely chance alone shows as much while nothing changes. An alarm "
+    "rings at the alarm line, which follows from how many false alarms a year are tolerated.",
     "gate": "One rule of the policy that must hold before an action is allowed.",
     "self-approved": "Both approvals could have been given by one person, because one user of one "
     "machine could read both keys.",
@@ -79,6 +84,7 @@ class Passport(msgspec.Struct, frozen=True):
     checkpoint_time: str
     workspace: str
     not_provable: tuple[str, ...] = NOT_PROVABLE
+    watched: Watched | None = None
 
 
 def approval_level(approvals: Sequence[Mapping[str, Any]]) -> str:
@@ -103,4 +109,6 @@ def render(passport: Passport) -> str:
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
     )
-    return environment.get_template("passport.html").render(p=passport, glossary=GLOSSARY)
+    plot = drift.draw(passport.watched) if passport.watched else ""
+    template = environment.get_template("passport.html")
+    return template.render(p=passport, plot=plot, glossary=GLOSSARY)

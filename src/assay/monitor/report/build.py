@@ -223,6 +223,7 @@ def _alert(told: Told, windows: Sequence[Window], names: Mapping[str, str]) -> A
         id=told.id,
         kind=told.kind,
         severity=told.severity,
+        version=told.version,
         state=msgspec.convert(told.state, type=Any),
         title=told.title,
         raised=told.raised,

@@ -204,6 +204,7 @@ class Alert(_Part, frozen=True, kw_only=True):
     id: str
     kind: str
     severity: Severity
+    version: str = ""
     state: AlertState = "open"
     title: str = ""
     raised: str = ""
