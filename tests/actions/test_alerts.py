@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from workspace.town import START, Town
+from workspace.town import START, Killed, Town, at_point, enrolment, killed_at_point
 
 from assay.actions import alerts as acts
 from assay.actions.alerts import AcknowledgeAlert, RaiseAlerts, ReadAlerts
-from assay.errors import Conflict, Denied, NotFound, Usage
+from assay.errors import AssayError, Conflict, Denied, NotFound, Usage
+from assay.evidence.signers import MemorySigner
 from assay.monitor.alerts import KINDS, PRODUCER, QUIET, Alert
+from assay.workspace.opening import open_workspace
 
 
 @pytest.fixture
@@ -144,6 +146,54 @@ def test_a_machine_acknowledges_nothing_even_where_policy_lets_it(served: Town) 
     action = AcknowledgeAlert(project="alpha", endpoint="score", alert=told["id"], reason="me")
     for name in ("ci", "sam", "una", "web"):
         assert served.refused(name, action)
+
+
+def test_no_service_acknowledges_even_where_its_role_might(served: Town) -> None:
+    (told,) = watch(served, drift(4))
+    served.people["bot"] = MemorySigner.generate()
+    served.ids["bot"] = "id-bot"
+    served.do("ada", enrolment("id-bot", served.people["bot"], "alpha/operator", kind="service"))
+    action = AcknowledgeAlert(project="alpha", endpoint="score", alert=told["id"], reason="me")
+    with pytest.raises(AssayError):
+        served.do("bot", action)
+    assert held(served)[0].state == "open"
+    assert served.statements("acknowledgement") == []
+
+
+def test_two_monitors_at_once_raise_one_alert(served: Town) -> None:
+    action = RaiseAlerts(project="alpha", endpoint="score", signals=(drift(),), window=4)
+    other = open_workspace(served.repo, clock=served.clock)
+    first = served.ws
+
+    def meanwhile() -> None:
+        other.perform(served.who("eve"), action)
+
+    with at_point("door.applied", meanwhile), pytest.raises(Conflict):
+        first.perform(served.who("oli"), action)
+    assert len(served.statements("alert")) == 1
+    assert watch(served, drift()) == []
+    served.check()
+
+
+@pytest.mark.slow
+def test_a_monitor_killed_anywhere_raises_each_alert_once(served: Town) -> None:
+    number, done = -1, False
+    while not done:
+        number += 1
+        signal = drift(4, key=f"slice-{number}")
+        try:
+            with killed_at_point(number):
+                watch(served, signal)
+                done = True
+        except Killed:
+            served.close()
+            served.ws.recover()
+            watch(served, signal)
+    raised = [s.predicate["key"] for s in served.statements("alert")]
+    assert sorted(raised) == sorted(f"slice-{n}" for n in range(number + 1))
+    assert number > 3
+    served.ws.recover()
+    served.check()
 
 
 def test_an_alert_slipped_in_by_hand_does_not_count(served: Town) -> None:

@@ -263,6 +263,16 @@ def test_a_test_alert_says_so_and_what_each_channel_answered(
         served.do("oli", TestChannels(project="alpha", endpoint="score", channel="nope"))
 
 
+def test_a_test_says_that_a_channel_is_not_told_of_this_project(
+    served: Town, receiver: Receiver
+) -> None:
+    configure(served, hook(receiver, projects=["beta"]))
+    (answer,) = served.do("oli", TestChannels(project="alpha", endpoint="score"))
+    assert not answer["ok"]
+    assert "nothing of the project alpha" in answer["words"]
+    assert receiver.got == []
+
+
 def test_a_test_changes_nothing_of_what_a_channel_was_told(
     served: Town, receiver: Receiver
 ) -> None:

@@ -110,6 +110,14 @@ def test_names_of_columns_are_no_markup_and_no_terminal_codes(watched: Here) -> 
         assert "[bold]income[/]" in done.out
 
 
+def test_no_alert_of_what_nobody_watches_is_no_good_news(watched: Here) -> None:
+    assert "credit is not watched" in watched.ok("alerts", "list", by="alice").err
+    unknown = watched("alerts", "list", "nothing", by="alice")
+    assert unknown.code == 1
+    assert "one of credit" in unknown.err
+    assert watched("incident", "list", "nothing", by="alice").code == 1
+
+
 def test_an_alert_needs_a_reason_and_a_name(watched: Here) -> None:
     assert watched("alerts", "ack", only(watched)["id"], by="alice").code == 2
     empty = watched("alerts", "ack", only(watched)["id"], "--reason", "", by="alice")

@@ -125,6 +125,13 @@ def test_a_credential_is_not_sent_without_tls_beyond_this_machine() -> None:
     check(replace(made, url="http://127.0.0.1:9093"), referenced=("credential",))
 
 
+@pytest.mark.parametrize("credential", ["a\nX: y", "a\r", "\u00e9", "a\x00"])
+def test_a_credential_that_no_header_holds_is_refused(credential: str) -> None:
+    made = channel("https://x/", credential=credential)
+    with pytest.raises(Usage, match="no header"):
+        check(made, referenced=("credential",))
+
+
 def test_neither_address_nor_credential_is_shown() -> None:
     made = channel(f"https://hooks.example:8443/{SECRET}", credential=SECRET)
     assert SECRET not in repr(made)

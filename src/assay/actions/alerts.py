@@ -241,15 +241,24 @@ class ReadAlerts(Action, frozen=True, kw_only=True):
     endpoint: str = ""
 
     def target(self, view: View) -> Target:
+        endpoints(view, self.project, self.endpoint)
         return project_target(view, self.project, {})
 
     def apply(self, doing: Doing) -> Outcome:
-        chosen = [self.endpoint] if self.endpoint else endpoints(doing.view, self.project)
+        chosen = endpoints(doing.view, self.project, self.endpoint)
         found = [a for name in chosen for a in alerts_of(doing.view, self.project, name)]
         return Outcome([as_dict(alert) for alert in found])
 
 
-def endpoints(view: View, project: str) -> list[str]:
-    """The endpoints of a project, by name."""
+def endpoints(view: View, project: str, name: str = "") -> list[str]:
+    """The endpoints of a project, by name, or the one called `name`; raises `NotFound` when there
+    is none: that nothing was found of what is not there says nothing."""
     keys = (key.partition("/") for key in view.state.endpoints)
-    return sorted(name for here, _, name in keys if here == project)
+    known = sorted(endpoint for here, _, endpoint in keys if here == project)
+    if name and name not in known:
+        raise NotFound(
+            f"no endpoint {name[:64]} in project {project}",
+            remedy=f"one of {', '.join(known)}" if known else "assay serve MODEL@production",
+            code="endpoint",
+        )
+    return [name] if name else known

@@ -43,7 +43,7 @@ def incidents_of(view: View, project: str, endpoint: str) -> list[Incident]:
 
 def find(view: View, project: str, text: str, endpoint: str = "") -> Incident:
     """The incident whose id is `text`, or begins or ends so; raises `NotFound`."""
-    chosen = [endpoint] if endpoint else endpoints(view, project)
+    chosen = endpoints(view, project, endpoint)
     every = [i for name in chosen for i in incidents_of(view, project, name)]
     close = [i for i in every if i.id == text]
     if not close and len(text) >= 4:
@@ -273,12 +273,13 @@ class ReadIncidents(Action, frozen=True, kw_only=True):
 
     def target(self, view: View) -> Target:
         _one_of([self.duty] if self.duty else [], list(DUTIES), "duty")
+        endpoints(view, self.project, self.endpoint)
         return project_target(view, self.project, {})
 
     def apply(self, doing: Doing) -> Outcome:
         view = doing.view
         if not self.incident:
-            chosen = [self.endpoint] if self.endpoint else endpoints(view, self.project)
+            chosen = endpoints(view, self.project, self.endpoint)
             found = [i for name in chosen for i in incidents_of(view, self.project, name)]
             return Outcome([as_dict(incident, view) for incident in found])
         held = find(view, self.project, self.incident, self.endpoint)

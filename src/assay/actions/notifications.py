@@ -210,6 +210,9 @@ class TestChannels(Action, frozen=True, kw_only=True):
                 remedy=f"one of {', '.join(names)}" if names else "add [[alerts.channels]] to it",
                 code="alerts.channel",
             )
+        for c in found:
+            if c.channel is not None and not c.channel.tells(self.project, "critical"):
+                c.channel, c.wrong = None, f"it is told nothing of the project {self.project}"
         due = [(c, [self._message(doing, c.channel)]) for c in found]
         return _tell(doing, self.endpoint, due, test=True)
 

@@ -43,20 +43,35 @@ def list_(
 
     Example: assay alerts list
     """
-    from assay.actions.alerts import ReadAlerts
-    from assay.actions.incidents import ReadIncidents
+    from assay.actions import alert_causes
+    from assay.actions.alerts import alerts_of, as_dict, endpoints
+    from assay.actions.incidents import as_dict as incident_dict
+    from assay.actions.incidents import incidents_of
 
     session = Session(actor, project, as_json)
-    found = session.perform(ReadAlerts(project=session.project, endpoint=name))
+    view = session.view("alerts")
+    chosen = endpoints(view, session.project, name)
+    found = [as_dict(a) for one in chosen for a in alerts_of(view, session.project, one)]
     shown = found if everything else [a for a in found if a["state"] in ("open", "acknowledged")]
     if not everything:
         grave = list(COLOURS)
         shown = sorted(shown, key=lambda a: (grave.index(a["severity"]), a["raised"]))
     emit(as_json, shown, lambda: _list(shown, len(found) - len(shown)))
-    if not as_json:
-        # Whoever looks at alerts is who should hear of a report that is owed.
-        held = session.perform(ReadIncidents(project=session.project, endpoint=name))
-        tell_overdue(held)
+    if as_json:
+        return
+    for one in chosen:
+        windows = alert_causes.windows(view, session.project, one)
+        if windows:
+            last = windows[max(windows)]["to"]
+            note(f"{escape(one)}: watched until {escape(last[:16])}Z, {len(windows):,} windows")
+        else:
+            note(
+                f"[yellow]{escape(one)} is not watched[/]: no window of it was ever closed "
+                f"(assay monitor run {escape(one)})"
+            )
+    # Whoever looks at alerts is who should hear of a report that is owed.
+    held = [i for one in chosen for i in incidents_of(view, session.project, one)]
+    tell_overdue([incident_dict(incident, view) for incident in held])
 
 
 def _list(shown: list[dict[str, Any]], more: int) -> None:

@@ -85,6 +85,8 @@ def check(channel: Channel, *, referenced: Collection[str] = ()) -> Channel:
         raise _wrong(name, "its timeout is out of range", f"from 1 to {LONGEST} seconds")
     if channel.credential and "credential" not in referenced:
         raise _secret(name, "credential")
+    if not channel.credential.isascii() or not channel.credential.isprintable():
+        raise _wrong(name, "its credential holds what no header can", "one line of plain ASCII")
     if channel.kind == "apprise":
         _check_apprise(channel, "url" in referenced)
     else:
