@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from assay import canonical
 from assay.errors import Corrupt, Usage
-from assay.monitor import baseline, performance, plans, profiles
+from assay.monitor import baseline, effects, performance, plans, profiles
 from assay.monitor.baseline import Baseline
 from assay.monitor.detectors import betting, cbpe, shift
 
@@ -190,6 +191,8 @@ def test_a_reference_of_one_class_has_figures_where_one_class_has_them() -> None
         {"plan": {}},
         {"profile": {**BUILT["profile"], "rows": 3}},
         {"scores": {**BUILT["scores"], "edges": []}},
+        {"scores": {**BUILT["scores"], "edges": BUILT["scores"]["edges"][::-1]}},
+        {"scores": {**BUILT["scores"], "edges": ["0"] * len(BUILT["scores"]["edges"])}},
         {"scores": {**BUILT["scores"], "counts": [0] * len(BUILT["scores"]["counts"])}},
         {"scores": {**BUILT["scores"], "positives": [9_999] * len(BUILT["scores"]["counts"])}},
         {"slices": [{"column": "sex"}]},
@@ -428,3 +431,24 @@ def test_what_is_answered_is_called_by_the_version_s_threshold() -> None:
     made = READ.answered([0.44, 0.45])
     assert made.called.tolist() == [0, 1]
     assert isinstance(made, performance.Answered)
+
+
+def test_a_baseline_and_a_window_written_by_the_first_release_are_read() -> None:
+    golden = Path(__file__).parents[1] / "golden" / "baseline-v1.json"
+    told = canonical.decode(golden.read_bytes().removesuffix(b"\n"))
+    read = baseline.read(told["baseline"])
+    assert read.layout.digest == (
+        "sha256:601ae8b59561a36421b46cd58048f935682ad63033b2ecd140f6fcbad4fd7ee6"
+    )
+    window = profiles.Profile.from_dict(told["window"]["profile"], read.layout)
+    found = effects.of_profiles(read.profile, window)
+    assert {name: round(sizes["chi2"], 6) for name, sizes in found.items()} == {
+        "age": 11.568358,
+        "income": 2.770514,
+        "sex": 0.213336,
+        "town": 0.063078,
+    }
+    assert read.training is not None
+    assert (read.plan.arl, read.training.rows) == (365.25, 300)
+    again = canonical.encode(read.profile.to_dict())
+    assert again == canonical.encode(told["baseline"]["profile"])

@@ -266,6 +266,14 @@ def test_rare_categories_and_long_texts_are_not_named() -> None:
     assert "Jane" not in json.dumps(counts.to_dict()) + json.dumps(counts.layout.to_dict())
 
 
+def test_few_others_cannot_be_told_by_subtraction() -> None:
+    names = ["a"] * 50 + ["b"] * 30 + ["c"] * 12 + ["rare"]
+    frame = pl.DataFrame({"who": names})
+    layout = profiles.layout(frame)
+    assert layout.columns == [Category("who", ["a", "b"])]
+    assert measure(frame, layout)["who"].other == 13
+
+
 def test_ten_thousand_categories_stay_bounded_and_none_is_lost() -> None:
     names = [f"id-{i}" for i in range(10_000)]
     frame = pl.DataFrame({"id": names})

@@ -12,6 +12,7 @@ comes is seen even when nothing else changes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -381,6 +382,7 @@ def _check_scores(told: dict[str, Any], rows: int) -> None:
     hits = [0] * len(counts) if positives is None else positives
     if (
         len(counts) != len(edges) + 1
+        or any(a >= b for a, b in itertools.pairwise([0.0, *edges, 1.0]))
         or sum(counts) != rows
         or len(hits) != len(counts)
         or any(not 0 <= hit <= count for hit, count in zip(hits, counts, strict=True))

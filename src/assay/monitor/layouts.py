@@ -150,7 +150,12 @@ def layout(
 
 def _cells(column: pl.Series, bins: int, categories: int, least: int) -> Cells:
     if is_text(column.dtype):
-        return Category(column.name, frequent(column, categories, least))
+        listed = frequent(column, categories, least)
+        # Few others could be told by subtraction, so the rarest value listed joins them.
+        others = column.len() - column.null_count() - sum(listed.values())
+        while 0 < others < least and listed:
+            others += listed.popitem()[1]
+        return Category(column.name, list(listed))
     values = numbers(column)
     if values is None:
         raise Usage(
@@ -180,13 +185,13 @@ def numbers(column: pl.Series) -> Floats | None:
     return column.cast(pl.Float64).to_numpy()
 
 
-def frequent(column: pl.Series, categories: int, least: int) -> list[str]:
-    """The values of text that at least so many rows have, the most frequent first."""
+def frequent(column: pl.Series, categories: int, least: int) -> dict[str, int]:
+    """The values of text that at least so many rows have, the most frequent first, and how many."""
     counted = tally(column).drop_nulls()
     short = pl.col("value").str.len_chars() <= _LONGEST
     listed = counted.filter((pl.col("rows") >= least) & short)
-    listed = listed.sort("rows", "value", descending=[True, False])
-    return listed["value"].head(categories).to_list()
+    listed = listed.sort("rows", "value", descending=[True, False]).head(categories)
+    return dict(zip(listed["value"].to_list(), listed["rows"].to_list(), strict=True))
 
 
 def tally(column: pl.Series) -> pl.DataFrame:
