@@ -318,6 +318,47 @@ def test_statements_that_cannot_be_read_are_left_out() -> None:
     assert [a.id for a in alerts.fold([*odd, good, *odd])] == [raised.id]
 
 
+def test_what_the_first_release_recorded_is_read_as_it_was_meant() -> None:
+    """Predicates of version 1: fields are only added, and only optional ones."""
+    alert = {
+        "decision": "0",
+        "id": "9f86d081884c7d65-2",
+        "fingerprint": "9f86d081884c7d65",
+        "episode": 2,
+        "step": 3,
+        "event": "escalated",
+        "endpoint": "credit",
+        "version": "3",
+        "kind": "performance",
+        "measure": "error_rate",
+        "key": "",
+        "severity": "critical",
+        "since": 41,
+        "seen": 44,
+        "from": "2026-03-05T00:00:00.000Z",
+        "to": "2026-03-06T00:00:00.000Z",
+        "value": 0.31,
+        "limit": 0.22,
+        "log_evidence": None,
+        "promise": "at most 1 a year",
+        "causes": [{"slice": "region=north", "words": "wrong in 44.0 %", "log_evidence": 9}],
+        "upstream": [{"what": "credit@3 was deployed", "at": "2026-03-01T09:12:00.000Z"}],
+        "title": "credit: labels confirm",
+        "next": ["assay monitor report credit"],
+        "raised": "2026-03-04T00:10:00.000Z",
+        "changed": "2026-03-06T00:10:00.000Z",
+        "why": "",
+    }
+    ack = {"decision": "1", "alert": alert["id"], "actor": "a", "reason": "seen", "at": "x"}
+    told = [("alert", alert), ("acknowledgement", {**ack, "step": 2, "closed": False})]
+    (read,) = alerts.fold(told)
+    assert (read.episode, read.step, read.severity, read.seen) == (2, 3, "critical", 44)
+    assert read.from_ == "2026-03-05T00:00:00.000Z"
+    assert read.state == "open"
+    assert read.acknowledged is not None
+    assert {"decision": "0", **alerts.predicate(read)} == alert
+
+
 def test_an_alert_is_found_by_its_id_or_by_the_beginning_of_its_fingerprint() -> None:
     recorded = after([], plan([], drift(4), drift(4, key="sex")))
     recorded = after(recorded, plan(recorded, window=20))

@@ -160,6 +160,49 @@ def test_entries_that_cannot_be_read_or_open_nothing_are_left_out() -> None:
     assert incidents.readable_time("yesterday") == ""
 
 
+def test_what_the_first_release_recorded_is_read_as_it_was_meant() -> None:
+    """Predicates of version 1: fields are only added, and only optional ones."""
+    at = "2026-03-06T17:00:00.000Z"
+    first = {
+        "decision": "0",
+        "incident": "0",
+        "event": "opened",
+        "actor": "a",
+        "at": at,
+        "reason": "refused too many",
+        "endpoint": "credit",
+        "version": "3",
+        "aware": at,
+        "duties": ["gdpr-33"],
+        "alerts": ["9f86d081884c7d65-2"],
+        "declared": {"where": "DE"},
+        "frozen": {"size": 100, "root": "AA==", "version": "credit@3", "served": "sha256:0"},
+    }
+    made = {"duty": "gdpr-33", "at": at, "authority": "BfDI", "reference": "1", "complete": True}
+    later = {
+        "decision": "1",
+        "incident": "0",
+        "event": "closed",
+        "actor": "a",
+        "at": at,
+        "reason": "over",
+        "endpoint": "credit",
+        "aware": "",
+        "duties": [],
+        "alerts": [],
+        "declared": {},
+        "dismissed": ["aiact-73"],
+        "reports": [made],
+    }
+    held = incident(first, later)
+    assert (held.version, held.aware, held.closed) == ("3", at, True)
+    assert held.frozen["size"] == 100
+    assert [(c.duty, c.state) for c in clocks(held, START)] == [
+        ("gdpr-33", "reported"),
+        ("aiact-73", "judged"),
+    ]
+
+
 steps = st.fixed_dictionaries(
     {},
     optional={

@@ -16,6 +16,7 @@ from assay.errors import AssayError
 from assay.evidence.facts import Evidence
 from assay.evidence.state import kind_of
 from assay.monitor.alerts import Alert
+from assay.types import Digest
 from assay.workspace.view import View
 
 BEFORE = timedelta(days=7)
@@ -62,22 +63,23 @@ def _time(text: object) -> datetime | None:
         return None
 
 
-def ours(view: View, item: Evidence, producer: str) -> bool:
-    """Whether the workspace itself recorded a statement, as this producer, and it still counts."""
-    kinds = view.state.key_kinds()
-    signed = any("workspace" in kinds.get(keyid, ()) for keyid in item.keyids)
-    superseded = item.envelope_digest in view.state.superseded_in(item.statement.header.project)
-    return signed and item.producer == producer and not superseded
+def ours(view: View, project: str, about: Digest, producer: str) -> Iterator[Evidence]:
+    """What the workspace itself recorded in a project about something, as this producer, and what
+    still counts, in the order of the ledger."""
+    kinds, superseded = view.state.key_kinds(), view.state.superseded_in(project)
+    for item in view.evidence(project, about):
+        signed = any("workspace" in kinds.get(keyid, ()) for keyid in item.keyids)
+        if signed and item.producer == producer and item.envelope_digest not in superseded:
+            yield item
 
 
 def windows(view: View, project: str, endpoint: str) -> dict[int, dict[str, Any]]:
     """The windows of an endpoint that were closed, by number, the latest statement of each."""
     (about,) = subject_of(f"monitor-windows:{project}/{endpoint}").values()
     found: dict[int, dict[str, Any]] = {}
-    for item in view.evidence(project, about):
+    for item in ours(view, project, about, WINDOWS):
         told = item.statement.predicate
-        numbered = kind_of(item.statement) == "window" and type(told.get("number")) is int
-        if numbered and ours(view, item, WINDOWS):
+        if kind_of(item.statement) == "window" and type(told.get("number")) is int:
             found[told["number"]] = told
     return found
 

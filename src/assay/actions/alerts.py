@@ -41,8 +41,7 @@ def recorded(view: View, project: str, endpoint: str) -> list[tuple[str, dict[st
     about = subject_of(f"alerts:{project}/{endpoint}")[f"alerts:{project}/{endpoint}"]
     return [
         (kind_of(item.statement), item.statement.predicate)
-        for item in view.evidence(project, about)
-        if alert_causes.ours(view, item, PRODUCER)
+        for item in alert_causes.ours(view, project, about, PRODUCER)
     ]
 
 
