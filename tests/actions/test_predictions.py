@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from workspace.town import WORKSPACE, Killed, Town, copy_of, killed_at_point
+from workspace.town import WORKSPACE, Killed, Town, at_point, copy_of, killed_at_point
 
 from assay.actions.administration import CollectGarbage, DestroyRing
 from assay.actions.prediction_records import (
@@ -97,6 +97,25 @@ def test_two_servers_of_one_endpoint_lose_and_double_nothing(serving: Town) -> N
     second.roll()
     assert serving.do("oli", SEAL)["rows"] == 3
     assert sorted(read(serving).frame["prediction_id"]) == sorted(each.id for each in answers)
+
+
+def test_two_who_seal_at_once_seal_each_spool_once(serving: Town) -> None:
+    from assay.workspace.opening import open_workspace
+
+    answer(serving)
+    answer(serving, Answered())
+    other = open_workspace(serving.repo, clock=serving.clock)
+    told: list[Any] = []
+
+    def meanwhile() -> None:
+        told.append(other.perform(serving.who("eve"), SEAL))
+
+    with at_point("predictions.sealed", meanwhile):
+        mine = serving.do("oli", SEAL)
+    assert mine["rows"] + told[0]["rows"] == 4
+    assert told[0]["rows"] == 1, "the one that was not being sealed"
+    assert read(serving).frame.height == 4
+    assert len(serving.statements(KIND)) == 2
 
 
 def test_what_a_living_server_writes_waits(serving: Town) -> None:

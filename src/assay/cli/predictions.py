@@ -153,7 +153,8 @@ def export(
     }
 
     def human() -> None:
-        say(f"{log.frame.height:,} rows of [bold]{escape(name)}[/] are in {escape(out)}")
+        rows = log.frame.height
+        say(f"{rows:,} row{'s' * (rows != 1)} of [bold]{escape(name)}[/] are in {escape(out)}")
         if log.erased:
             say(f"  {log.erased:,} more are about people who were erased")
         if log.shredded:
