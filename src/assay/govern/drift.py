@@ -16,6 +16,7 @@ _WIDTH, _LEFT, _RIGHT, _TOP, _FLOOR = 760, 56, 590, 12, 150
 _LEAST, _MOST = -3.0, 3.0
 """Powers of ten of the alarm line between which evidence is drawn."""
 _TEXT = 40
+_ROW = 15
 MOST = 400
 """Windows that are drawn: the newest."""
 
@@ -48,16 +49,18 @@ def draw(watched: Watched) -> Markup:
     if not begins or not evidence:
         return Markup("")
     parts = [*_grid(), *_days(begins)]
-    ends: list[float] = []
+    wanted: list[tuple[float, int]] = []
     for number, line in enumerate(evidence):
         points = list(_points(line.powers))
         parts.append(Markup('<path class="curve c{}" d="{}"/>').format(number, _path(points)))
         last = [point for point in points if point]
-        y = last[-1][1] if last else _FLOOR
-        while any(abs(y - taken) < 14 for taken in ends):
-            y -= 14
-        ends.append(y)
-        parts.append(_text(_RIGHT + 8, y + 4, line.name, f"k{number}"))
+        wanted.append((last[-1][1] if last else _FLOOR, number))
+    free = float(_TOP)
+    for i, (y, number) in enumerate(sorted(wanted)):
+        # Beside the end of its line, or below the name above it, with room left for those below.
+        y = min(max(y, free), _FLOOR - _ROW * (len(wanted) - 1 - i))
+        free = y + _ROW
+        parts.append(_text(_RIGHT + 8, y + 4, evidence[number].name, f"k{number}"))
     said = "; ".join(f"{line.name}: {_in_words(line.powers)}" for line in evidence)
     head = Markup("<title>{}</title><desc>{}</desc>").format(watched.title, said)
     return Markup('<svg class="drift" role="img" viewBox="0 0 {} {}">{}{}</svg>').format(
