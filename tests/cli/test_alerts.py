@@ -13,8 +13,12 @@ from unittest import mock
 import pytest
 
 from assay.cli.session import Session
+from assay.monitor import alerts
+from assay.monitor.alert_words import explained
+from assay.monitor.alerts import KINDS
 
 from ..monitor.receiver import Receiver, receiving
+from ..test_docs import command_error
 from .conftest import Here, copy_of
 
 DRIFT: dict[str, Any] = {
@@ -219,3 +223,15 @@ def test_json_is_one_document(watched: Here) -> None:
         ("incident", "open", "credit", "--reason", "x"),
     ):
         json.loads(watched.ok(*command, "--json", by="alice").out)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_that_an_alert_names_exists_with_its_options(kind: str) -> None:
+    change = {"at": "2026-01-01T10:00:00.000Z", "what": "x", "kind": "version", "before": "2"}
+    signal = alerts.read({"kind": kind, "number": 1, "version": "3", "measure": "type"})
+    asked: dict[str, Any] = {"window": 1, "judged": ()}
+    (made,) = alerts.plan([], [signal], project="fraud", endpoint="credit", **asked).changes
+    steps = explained(made, "fraud", [change]).next
+    assert steps
+    for step in steps:
+        assert not command_error(step, whole=True), step
