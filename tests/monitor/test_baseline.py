@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,33 @@ def test_a_reference_of_one_class_has_figures_where_one_class_has_them() -> None
 def test_a_baseline_that_does_not_add_up_is_corrupt(change: dict[str, Any]) -> None:
     with pytest.raises(Corrupt):
         baseline.read({**BUILT, **change})
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_stands_in_place_of_a_part_is_corrupt_or_the_same(data: st.DataObject) -> None:
+    made: dict[str, Any] = json.loads(json.dumps(BUILT))
+    place: Any = made
+    while True:
+        keys = list(range(len(place))) if isinstance(place, list) else sorted(place)
+        if not keys:
+            return
+        key = data.draw(st.sampled_from(keys))
+        if isinstance(place[key], dict | list) and data.draw(st.integers(0, 3)):
+            place = place[key]
+            continue
+        place[key] = data.draw(plain)
+        break
+    with contextlib.suppress(Corrupt):
+        read = baseline.read(made)
+        read.profile.vectors()
 
 
 @pytest.mark.parametrize("gone", ["layout", "profile", "plan", "scores", "slices", "slicing"])

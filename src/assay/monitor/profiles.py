@@ -32,6 +32,7 @@ from assay.monitor.layouts import LEAST, Category, Cells, Layout, Number, is_tex
 FORMAT = "assay/profile/v1"
 SCORE_BINS = 40
 _FEW_VALUES = 1_000
+_MOST_ROWS = 2**53
 _FEW_EDGES = 24
 """Up to this many edges, counting what lies beyond each is faster than sorting into cells."""
 
@@ -179,7 +180,10 @@ class Profile:
 
     def _check(self) -> None:
         names = [column.name for column in self.columns]
-        if names != [cells.name for cells in self.layout.columns] or self.withheld < 0:
+        if (
+            names != [cells.name for cells in self.layout.columns]
+            or not 0 <= self.withheld <= self.rows <= _MOST_ROWS
+        ):
             raise Corrupt("the profile has not the columns of its layout", code="profile")
         for counts, cells in zip(self.columns, self.layout.columns, strict=True):
             parts = [*counts.counts, counts.other, counts.missing, counts.absent, counts.mistyped]
