@@ -25,6 +25,8 @@ from assay.errors import Conflict, Denied, Usage
 from assay.monitor.log import PredictionLog
 from assay.monitor.segments import Column
 
+from .labelling import deploy
+
 NUMBERS = msgspec.structs.replace(META, inputs=[Column(name, "FP32") for name in "abc"])
 
 
@@ -38,12 +40,7 @@ class Answer(Answered):
 
 @pytest.fixture(scope="module")
 def deployed(built: Town, tmp_path_factory: pytest.TempPathFactory) -> Town:
-    """A town with an endpoint, copied for each test."""
-    with pytest.MonkeyPatch.context() as environment:
-        town = copy_of(built, tmp_path_factory.mktemp("deployed") / "town", environment)
-        town.deploy()
-        town.close()
-        return town
+    return deploy(built, tmp_path_factory)
 
 
 @pytest.fixture

@@ -1,12 +1,8 @@
-"""Labels given to an endpoint: who may, what is sealed, what survives a kill, what is refused."""
+"""Labels given to an endpoint: who may, what is sealed, what is refused."""
 
 from __future__ import annotations
 
 import csv
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,101 +11,46 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
-from workspace.town import Killed, Town, copy_of, killed_at_point
+from workspace.town import Town, copy_of
 
-from assay import canonical, ids
+from assay import canonical
 from assay.actions import feedback_recorder
-from assay.actions.administration import DestroyRing
 from assay.actions.feedback import (
     AddFeedback,
     GiveFeedback,
     SealFeedback,
     joined,
     kept_of_labels,
-    read_labels,
 )
 from assay.actions.feedback import feedback_recorder as recorder_of
-from assay.actions.feedback_recorder import Recorder
 from assay.actions.feedback_records import (
-    Batch,
     batches,
     caps_of,
     classes_of,
-    losses,
     spool_of,
     subject,
 )
 from assay.actions.people import RevokeToken, subject_of
-from assay.actions.prediction_records import ring_for
 from assay.actions.serving import Kill
 from assay.clock import timestamp
-from assay.errors import Corrupt, Denied, Unavailable, Usage
+from assay.errors import Denied, Unavailable, Usage
 from assay.evidence.statement import Statement
-from assay.monitor import spool
 from assay.monitor.feedback import Caps, Joined
 from assay.workspace.action import Doing, Outcome
 from assay.workspace.credentials import token_id_of
 from assay.workspace.segments import Segments
 
-DAY = timedelta(days=1)
+from .labelling import DAY, add, body, deploy, held, look, name, recorder, seal, some
 
 
 @pytest.fixture(scope="module")
 def deployed(built: Town, tmp_path_factory: pytest.TempPathFactory) -> Town:
-    """A town with an endpoint, copied for each test."""
-    with pytest.MonkeyPatch.context() as environment:
-        town = copy_of(built, tmp_path_factory.mktemp("deployed") / "town", environment)
-        town.deploy()
-        town.close()
-        return town
+    return deploy(built, tmp_path_factory)
 
 
 @pytest.fixture
 def town(deployed: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Town:
     return copy_of(deployed, tmp_path / "town", monkeypatch)
-
-
-def name(row: int = 0) -> str:
-    return f"{ids.new_id()}/{row}"
-
-
-def some(count: int, value: Any = 1) -> list[dict[str, Any]]:
-    return [{"id": name(), "label": value} for _ in range(count)]
-
-
-def add(town: Town, labels: Sequence[dict[str, Any]], who: str = "sam") -> dict[str, Any]:
-    return town.do(who, AddFeedback.of("alpha", "score", labels))
-
-
-def seal(town: Town, who: str = "eve") -> dict[str, Any]:
-    return town.do(who, SealFeedback(project="alpha", endpoint="score"))
-
-
-def held(town: Town) -> list[Batch]:
-    town.ws.view.follow()
-    return batches(town.ws.view, "alpha", "score")
-
-
-def body(*labels: dict[str, Any]) -> bytes:
-    return json.dumps({"labels": labels}).encode()
-
-
-def recorder(town: Town, **given: Any) -> Recorder:
-    made = recorder_of(town.ws, "alpha", "score")
-    for key, value in given.items():
-        setattr(made, key, value)
-    return made
-
-
-class Look(SealFeedback, frozen=True, kw_only=True):
-    """Reads labels as an action of monitoring does."""
-
-    def apply(self, doing: Doing) -> Outcome:
-        return Outcome(read_labels(doing, self.endpoint, doing.clock.now() - 400 * DAY))
-
-
-def look(town: Town) -> pl.DataFrame:
-    return town.do("eve", Look(project="alpha", endpoint="score"))
 
 
 # -- in a file ------------------------------------------------------------------------------------
@@ -360,162 +301,6 @@ def test_feedback_is_counted_on_the_ledger_by_who_gave_it(town: Town) -> None:
 def test_a_request_may_not_be_performed_as_one_action(town: Town) -> None:
     with pytest.raises(Usage):
         town.do("web", GiveFeedback(project="alpha", endpoint="score"))
-
-
-# -- kills ----------------------------------------------------------------------------------------
-
-
-def points(town: Town) -> list[int]:
-    """Where to kill a sealing: at the first and the last passing of each crash point."""
-    with killed_at_point(10**9) as passed:
-        seal(town)
-    first = {point: number for number, point in reversed(list(enumerate(passed)))}
-    last = {point: number for number, point in enumerate(passed)}
-    assert {"feedback.sealed", "feedback.recorded", "feedback.cleared"} <= set(passed)
-    return sorted({*first.values(), *last.values()})
-
-
-def given(town: Town) -> set[str]:
-    """Two sources' labels in two spools, one of a process that died."""
-    names: list[str] = []
-    for roll in (True, False):
-        take = recorder(town)
-        for token in ("web", "ci"):
-            labels = some(2)
-            names += [label["id"] for label in labels]
-            take(town.tokens[token], body(*labels))
-        if roll:
-            take.roll()
-        else:
-            # What the kernel does when a process dies: its locks go, its files stay.
-            left: Any = take._spool  # pyright: ignore[reportPrivateUsage]
-            left._ended.set()
-            left._dirty.set()
-            os.close(left._handle)
-            left._handle = -1
-    return set(names)
-
-
-@pytest.mark.slow
-def test_a_kill_anywhere_between_spool_and_ledger_loses_no_label_and_doubles_none(
-    town: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = given(town)
-    town.close()
-    for number in points(copy_of(town, tmp_path / "count", monkeypatch)):
-        copy = copy_of(town, tmp_path / f"at{number}", monkeypatch)
-        with pytest.raises(Killed), killed_at_point(number):
-            seal(copy)
-        copy.close()
-        copy.ws.recover()
-        seal(copy)
-        found = look(copy)
-        told = [f"{i}/{r}" for i, r in found.select("prediction_id", "row").iter_rows()]
-        assert sorted(told) == sorted(names), number
-        assert len(held(copy)) == 4
-        copy.check()
-
-
-LIVE = """
-import sys
-from pathlib import Path
-from assay.actions.feedback import feedback_recorder
-from assay.clock import FixedClock, parse_timestamp
-from assay.workspace.opening import open_workspace
-ws = open_workspace(Path(sys.argv[1]), clock=FixedClock(parse_timestamp(sys.argv[3])))
-take = feedback_recorder(ws, "alpha", "score")
-for line in sys.stdin:
-    take(sys.argv[2], line.encode())
-    print(line, end="", flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_a_killed_server_has_lost_no_label_that_it_acknowledged(town: Town) -> None:
-    bodies = [body(*some(3)) for _ in range(4)]
-    town.close()
-    with subprocess.Popen(
-        [sys.executable, "-c", LIVE, town.repo, town.tokens["web"], timestamp(town.clock.at)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as server:
-        assert server.stdin
-        assert server.stdout
-        for data in bodies:
-            server.stdin.write(data + b"\n")
-            server.stdin.flush()
-            assert server.stdout.readline() == data + b"\n"
-        server.kill()
-    assert seal(town)["labels"] == 12
-    found = look(town)
-    wanted = [label["id"] for data in bodies for label in json.loads(data)["labels"]]
-    assert [f"{i}/{r}" for i, r in found.select("prediction_id", "row").iter_rows()] == wanted
-
-
-# -- damage and forgery ---------------------------------------------------------------------------
-
-
-def test_a_spool_of_another_endpoint_is_not_sealed_here_but_set_aside(town: Town) -> None:
-    ring = ring_for(town.ws.store.rings, "alpha", town.clock.at)
-    folder = spool_of(town.ws.layout, "alpha", "score")
-    record = feedback_recorder.Kept(town.ids["web"], 0, [(ids.new_id(), 0, "1", None)], {})
-    for about in ({"project": "alpha", "endpoint": "other"}, {"project": "beta"}, {}):
-        with spool.Spool.open(folder, ring, about, kind="labels") as made:
-            made.append(msgspec.msgpack.encode(record))
-    about = {"project": "alpha", "endpoint": "score"}
-    with spool.Spool.open(folder, ring, about, kind="predictions") as made:
-        made.append(b"a prediction")
-    told = seal(town)
-    assert (told["batches"], [loss["why"] for loss in told["lost"]]) == (0, ["foreign"] * 4)
-    assert len(list(folder.glob("*.damaged"))) == 4
-    assert seal(town)["lost"] == []
-    assert len(losses(town.ws.view, "alpha", "score")) == 4
-
-
-def test_a_spool_that_was_altered_is_set_aside_and_said(town: Town) -> None:
-    with recorder(town) as take:
-        for _ in range(3):
-            take(town.tokens["web"], body(*some(1)))
-    (path,) = spool_of(town.ws.layout, "alpha", "score").glob("*.spool")
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    told = seal(town)
-    (loss,) = told["lost"]
-    assert loss["why"] == "damaged"
-    assert told["labels"] < 3
-    assert (path.parent / loss["kept_as"]).exists()
-    assert seal(town)["lost"] == []
-    (kept,) = losses(town.ws.view, "alpha", "score")
-    assert kept["bytes"] + kept["records"] > 0
-
-
-def test_labels_that_somebody_else_signed_are_not_seen(town: Town) -> None:
-    add(town, some(1))
-    (real,) = town.statements("labels")
-    forged = msgspec.structs.replace(real, predicate={**real.predicate, "source": "forger"})
-    town.slip_in(forged, town.people["sam"])
-    assert [batch.source for batch in held(town)] == [town.ids["sam"]]
-
-
-def test_a_statement_that_counts_other_rows_than_the_batch_holds_is_corrupt(town: Town) -> None:
-    add(town, some(2))
-    (real,) = town.statements("labels")
-    wrong = msgspec.structs.replace(real, predicate={**real.predicate, "accepted": 7})
-    town.slip_in(wrong, town.workspace_key)
-    with pytest.raises(Corrupt, match="7"):
-        look(town)
-
-
-def test_labels_stay_when_garbage_is_collected_and_go_with_their_ring(town: Town) -> None:
-    add(town, some(2))
-    ((ring, digest),) = kept_of_labels(town.ws.view)
-    assert ring == "alpha/predictions.2026-01"
-    assert town.ws.store.exists(ring, digest)
-    town.do("ada", DestroyRing(project="_workspace", ring=ring, reason="end", ticket="T1"))
-    assert look(town).height == 0
-    assert add(town, some(1))["accepted"] == 1
-    assert look(town).height == 1
 
 
 # -- beside predictions ---------------------------------------------------------------------------

@@ -260,7 +260,7 @@ class SealFeedback(Action, frozen=True, kw_only=True):
         told["lost"].append(loss)
         if not is_recorded(doing.view, self.project, spool, LOSS):
             about = {**batch_subject(spool), **subject(self.project, self.endpoint)}
-            doing.record([doing.attest(LOSS, about, loss, producer=PRODUCER)])
+            doing.record([doing.attest("label-loss", about, loss, producer=PRODUCER)])
 
 
 def _by_source(
