@@ -465,6 +465,25 @@ def test_apprise_tells_a_service(receiver: Receiver) -> None:
 
 
 @apprise
+def test_many_alerts_of_an_endpoint_are_one_message_for_people(receiver: Receiver) -> None:
+    signals = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"]
+    many = [told(alert(kind="quality", measure="absent", key=key)) for key in signals]
+    over = alerts.closed(alert(), through=9, why="x", now="2026-01-02T00:00:00.000Z")
+    (result,) = sent(
+        channel(f"json://127.0.0.1:{receiver.port}", "apprise"), messages=[told(over), *many]
+    )
+    assert result.ok
+    assert len(result.taken) == 13
+    (body,) = receiver.bodies
+    assert body["title"].startswith("[critical] score: 12 alerts, 1 over; ")
+    assert "and 3 more: assay alerts list score" in body["message"]
+    assert body["type"] == "failure"
+    ended = message.letter([told(over), told(over)])
+    assert ended.severity == "over"
+    assert message.letter([told(over)]).title.startswith("[over] over: score")
+
+
+@apprise
 def test_apprise_follows_no_redirect_even_when_its_address_asks_for_it(
     receiver: Receiver, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,8 @@ stopped must not look like an alert that is over."""
 _TEST = timedelta(minutes=5)
 _NEVER = "0001-01-01T00:00:00Z"
 _LONGEST = 1000
+LISTED = 10
+"""Alerts named in one text."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -105,6 +107,33 @@ def text(message: Message) -> str:
         f"alert {a.id}, told {a.step} time{'' if a.step == 1 else 's'}",
     ]
     return "\n".join(one_line(part) for part in parts if part)
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """What a person is sent: of one alert, or of all that an endpoint has at once."""
+
+    title: str
+    body: str
+    severity: str
+    """The gravest of those that are not over; ``over`` where all are."""
+
+
+def letter(messages: Sequence[Message]) -> Letter:
+    """The messages of one endpoint as one text: thirty columns that break at once are one event."""
+    firing = [m for m in messages if m.firing]
+    ranked = sorted(messages, key=lambda m: (not m.firing, -SEVERITIES.index(m.alert.severity)))
+    first = ranked[0]
+    severity = first.alert.severity if firing else "over"
+    if len(messages) == 1:
+        return Letter(f"[{severity}] {headline(first)}", text(first), severity)
+    ended = len(messages) - len(firing)
+    counted = f"{len(firing)} alerts" + (f", {ended} over" if ended else "")
+    lines = [f"[{m.alert.severity}] {headline(m)} ({m.alert.id})" for m in ranked[:LISTED]]
+    if len(ranked) > LISTED:
+        lines.append(f"and {len(ranked) - LISTED} more: assay alerts list {first.alert.endpoint}")
+    body = "\n".join([*map(one_line, lines), "", "the first of them:", text(first)])
+    title = f"[{severity}] {first.alert.endpoint}: {counted}"
+    return Letter(one_line(f"{title}; {headline(first)}"), body, severity)
 
 
 # -- Alertmanager ---------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import msgspec
 
 from assay.monitor.channels import http, message, services
 from assay.monitor.channels.channel import Channel
-from assay.monitor.channels.message import Message
+from assay.monitor.channels.message import Letter, Message
 
 ATTEMPTS = 3
 WAITS = (0.5, 1.0)
@@ -81,12 +81,7 @@ def _tell(
     wait: Callable[[float], None],
 ) -> None:
     try:
-        if channel.kind == "apprise":
-            # A service takes one message at a time.
-            batches = [([m], lambda m=m: _service(channel, m, until)) for m in messages]
-        else:
-            batches = _batches(channel, messages, now, until)
-        for batch, attempt in batches:
+        for batch, attempt in _batches(channel, messages, now, until):
             if not _tried(attempt, result, until, wait):
                 return
             result.taken.extend(m.key for m in batch)
@@ -118,21 +113,27 @@ def _batches(
 ) -> list[tuple[list[Message], Attempt]]:
     made: list[tuple[list[Message], Attempt]] = []
     groups: list[list[Message]] = [list(messages)]
-    if channel.kind == "webhook":
-        # A payload is about one group: an endpoint, and no test among what is meant.
+    if channel.kind != "alertmanager":
+        # A payload or a text is about one endpoint, and no test is among what is meant.
         ordered = sorted(messages, key=_group)
         groups = [list(group) for _, group in groupby(ordered, key=_group)]
     for group in groups:
         for first in range(0, len(group), BATCH):
             batch = group[first : first + BATCH]
-            if channel.kind == "webhook":
-                url, payload = channel.url, message.webhook(batch, channel.name)
-            else:
-                url = channel.url.rstrip("/").removesuffix(_API) + _API
-                payload = message.alertmanager(batch, now)
-            body = msgspec.json.encode(payload)
-            made.append((batch, lambda url=url, body=body: _posted(channel, url, body, until)))
+            made.append((batch, _attempt(channel, batch, now, until)))
     return made
+
+
+def _attempt(channel: Channel, batch: list[Message], now: datetime, until: float) -> Attempt:
+    if channel.kind == "apprise":
+        letter = message.letter(batch)
+        return lambda: _service(channel, letter, until)
+    url, payload = channel.url, message.webhook(batch, channel.name)
+    if channel.kind == "alertmanager":
+        url = channel.url.rstrip("/").removesuffix(_API) + _API
+        payload = message.alertmanager(batch, now)
+    body = msgspec.json.encode(payload)
+    return lambda: _posted(channel, url, body, until)
 
 
 def _group(m: Message) -> tuple[str, str, bool]:
@@ -162,12 +163,12 @@ def _headers(channel: Channel) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
-def _service(channel: Channel, m: Message, until: float) -> tuple[bool, bool, str, float]:
+def _service(channel: Channel, letter: Letter, until: float) -> tuple[bool, bool, str, float]:
     left = until - time.monotonic()
     if left <= 0:
         return False, False, "no answer in time", 0.0
     try:
-        taken = services.notify(channel.url, m, left)
+        taken = services.notify(channel.url, letter, left)
     except services.Unusable as error:
         return False, False, str(error), 0.0
     return taken, True, "taken" if taken else "the service did not take it", 0.0

@@ -7,10 +7,9 @@ import importlib.util
 import logging
 from typing import Any
 
-from assay.monitor.channels import message as messages
-from assay.monitor.channels.message import Message
+from assay.monitor.channels.message import Letter
 
-_TYPES = {"info": "info", "warning": "warning", "critical": "failure"}
+_TYPES = {"info": "info", "warning": "warning", "critical": "failure", "over": "success"}
 
 
 class Unusable(Exception):
@@ -21,8 +20,8 @@ def available() -> bool:
     return importlib.util.find_spec("apprise") is not None
 
 
-def notify(url: str, message: Message, seconds: float) -> bool:
-    """Whether the service behind `url` took the message.
+def notify(url: str, letter: Letter, seconds: float) -> bool:
+    """Whether the service behind `url` took the text.
 
     Redirects are not followed, whatever the address says; nothing is kept on disk; the library
     writes no address to its log.
@@ -51,13 +50,11 @@ def notify(url: str, message: Message, seconds: float) -> bool:
     service.socket_connect_timeout = service.socket_read_timeout = seconds
     sender = apprise.Apprise(asset=asset)
     sender.add(service)
-    severity = message.alert.severity
-    kind = "info" if message.test else _TYPES[severity] if message.firing else "success"
     return bool(
         sender.notify(
-            title=f"[{severity}] {messages.headline(message)}",
-            body=messages.text(message),
-            notify_type=kind,
+            title=letter.title,
+            body=letter.body,
+            notify_type=_TYPES[letter.severity],
             body_format=apprise.NotifyFormat.TEXT,
             timeout=seconds,
         )
