@@ -34,33 +34,25 @@ _PARTS: tuple[tuple[str, str, Callable[[Figure], float | None]], ...] = (
 
 
 def render(*reports: Report) -> bytes:
-    """The exposition of these endpoints together: each family once, as the format wants it."""
+    """The exposition of these endpoints together: each family once, as the format wants it, and of
+    two samples that would be called the same the first."""
     told: dict[str, str] = {}
-    lines: dict[str, list[str]] = {}
+    values: dict[str, dict[str, str]] = {}
     for report in reports:
         named = {"project": report.about.project, "endpoint": report.about.endpoint}
         for name, what, samples in _families(report):
             told[name] = what
-            lines.setdefault(name, []).extend(_spelt_out(name, named, samples))
-    found: list[str] = []
-    for name, samples in lines.items():
-        if samples:
+            held = values.setdefault(name, {})
+            for labels, value in samples:
+                if value is not None and math.isfinite(value):
+                    held.setdefault(f"{name}{_spelt({**named, **labels})}", _number(value))
+    lines: list[str] = []
+    for name, held in values.items():
+        if held:
             unit = [f"# UNIT {name} seconds"] if name.endswith("_seconds") else []
-            found += [f"# TYPE {name} gauge", *unit, f"# HELP {name} {told[name]}"]
-            found += dict.fromkeys(samples)
-    return ("\n".join([*found, "# EOF"]) + "\n").encode()
-
-
-def _spelt_out(name: str, named: _Labels, samples: Iterable[_Sample]) -> Iterator[str]:
-    """Each sample that is known, the first of those that would be called the same."""
-    seen: set[str] = set()
-    for labels, value in samples:
-        if value is None or not math.isfinite(value):
-            continue
-        series = f"{name}{_spelt({**named, **labels})}"
-        if series not in seen:
-            seen.add(series)
-            yield f"{series} {_number(value)}"
+            lines += [f"# TYPE {name} gauge", *unit, f"# HELP {name} {told[name]}"]
+            lines += [f"{series} {value}" for series, value in held.items()]
+    return ("\n".join([*lines, "# EOF"]) + "\n").encode()
 
 
 def _families(report: Report) -> Iterator[_Family]:

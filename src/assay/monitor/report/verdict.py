@@ -49,7 +49,8 @@ def _alarmed(report: Report, lasting: list[Alert]) -> Verdict:
     steps = [s for a in lasting for s in a.steps if not s.startswith("assay monitor report ")]
     unseen = [a for a in lasting if a.state == "open"]
     if unseen:
-        steps.append(f"assay alert acknowledge {unseen[0].id} --reason WHY")
+        where = f"--project {report.about.project}"
+        steps.append(f"assay alerts ack {unseen[0].id} {where} --reason WHY")
     return Verdict(
         tone="bad" if grave else "warn",
         state="wrong" if grave else "changed",
