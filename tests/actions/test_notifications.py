@@ -62,7 +62,7 @@ def watch(town: Town, *signals: dict[str, Any], **other: Any) -> list[Any]:
 
 
 def notify(town: Town, by: str = "oli") -> list[Any]:
-    town.ws.view.follow()
+    # As a monitor does: in the same process, right after what it raised.
     return notifications.notify(
         lambda a: town.do(by, a), town.ws.view, town.ws.layout, "alpha", "score"
     )
