@@ -13,13 +13,12 @@ from monitor.logged import META
 from workspace.town import Town
 
 from assay import ids
-from assay.actions import runs
-from assay.actions.changes import ApproveChange, ProposeChange
+from assay.actions import proposing
+from assay.actions.changes import ApproveChange
 from assay.actions.feedback import AddFeedback
 from assay.actions.prediction_records import naming_key, ring_for, spools_of
 from assay.actions.predictions import SealPredictions
 from assay.actions.retraining import Carried, Wanted, carry_out
-from assay.monitor import changes
 from assay.monitor.log import PredictionLog
 from assay.monitor.segments import Column
 from assay.monitor.spool import Values
@@ -162,19 +161,9 @@ def stale(town: Town, count: int = 900) -> Town:
 
 def propose(town: Town, *approvers: str, text: str = PLAN) -> str:
     """The digest of a plan for the pipeline that lies in the town."""
-    draft = changes.parse(text.encode())
-    source, data = changes.source_of(draft)
-    action = runs.prepare(town.ws, "alpha", source, folder=town.repo, parameters={data: "any"})
-    planned = runs.planned(action)
-    plan = changes.complete(
-        draft,
-        function=action.pipeline,
-        code=planned.archive_digest,
-        environment=planned.environment.digest,
-        # As the pipeline registers it, whose model is of another format than the town's.
-        details=town.ws.view.version("alpha", "score", "1").details,
-    )
-    done = town.do("eve", ProposeChange(project="alpha", plan=msgspec.to_builtins(plan)))
+    file = town.repo / "change-plan.toml"
+    file.write_text(text)
+    done = town.do("eve", proposing.from_file(town.ws, "alpha", file, folder=town.repo))
     for name in approvers:
         town.do(name, ApproveChange(project="alpha", plan=done["plan"]))
     return str(done["plan"])

@@ -9,14 +9,15 @@ nothing, and a version passes the same gates as any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from assay import files
 from assay.actions.challenges import Challenge, is_worth_asking, last_challenge
-from assay.actions.changes import Proposed, plan_called, proposed
+from assay.actions.changes import Proposed, plan_called
 from assay.actions.release import Promote, change_of
+from assay.actions.retraining_due import Wanted, due, usable_plan
 from assay.actions.retraining_evidence import see_to, statements_about
 from assay.actions.retraining_steps import (
     ContinueRetraining,
@@ -26,7 +27,7 @@ from assay.actions.retraining_steps import (
     retrainings,
     runs_of,
 )
-from assay.clock import parse_timestamp, timestamp
+from assay.clock import timestamp
 from assay.errors import Conflict, NotFound, Usage
 from assay.evidence import plans
 from assay.evidence.state import VersionState, kind_of
@@ -36,30 +37,12 @@ from assay.workspace.denials import denied
 from assay.workspace.door import Workspace
 from assay.workspace.view import View
 
+__all__ = ["Carried", "Wanted", "as_dict", "carry_out", "due", "give_up", "usable_plan"]
+
 WINDOW = "90d"
 """How much of the log is taken, where nobody says."""
 
 Tell = Callable[[str], None]
-
-
-@dataclass(slots=True)
-class Wanted:
-    """What is asked for, where a retraining is to begin.  One that has begun knows itself."""
-
-    source: str = ""
-    """A pipeline, where no plan names it."""
-    data: str = "dataset"
-    """The parameter that is given the name of the collected rows."""
-    plan: str = ""
-    """A plan of changes, by its digest; by default the newest that is approved and still valid,
-    unless `source` says what to run."""
-    alert: str = ""
-    parameters: dict[str, Any] = field(default_factory=dict[str, Any])
-    window: str = ""
-    """How much of the log: ``30d``."""
-    seed: int = 0
-    by_itself: bool = False
-    ticket: str = ""
 
 
 @dataclass(slots=True)
@@ -99,6 +82,11 @@ def carry_out(
     return loop.go()
 
 
+def as_dict(carried: Carried) -> dict[str, Any]:
+    """As plain JSON."""
+    return asdict(carried)
+
+
 def give_up(
     workspace: Workspace,
     credential: Credential,
@@ -128,16 +116,6 @@ def give_up(
     )
     workspace.perform(credential, action)
     return open_[-1].id
-
-
-def usable_plan(view: View, project: str, model: str) -> Proposed | None:
-    """The newest plan for a model that enough people approved and that is still valid."""
-    least = int(view.settings(project)["min_approvers"])
-    now = parse_timestamp(view.now())
-    for found in reversed(proposed(view, project, model)):
-        if len(found.approvals) >= least and now <= parse_timestamp(found.plan.valid_until):
-            return found
-    return None
 
 
 class _Loop:

@@ -73,6 +73,15 @@ def statements_about(view: View, version: VersionState) -> list[Evidence]:
     ]
 
 
+def horizon_of(view: View, version: VersionState) -> str:
+    """How long labels are waited for where a version is watched; empty where nobody says."""
+    for item in reversed(statements_about(view, version)):
+        if kind_of(item.statement) == "baseline":
+            horizon = item.statement.predicate["plan"]["horizon"]
+            return horizon if isinstance(horizon, str) else ""
+    return ""
+
+
 def _knobs(view: View, project: str, model: str) -> dict[str, Any]:
     """As the version in production is watched."""
     number = view.state.aliases.get(f"{project}/{model}@production")

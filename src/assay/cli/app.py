@@ -18,6 +18,7 @@ from assay import __version__
 from assay.cli import (
     alerts,
     bom,
+    change,
     checking,
     ci,
     data,
@@ -56,7 +57,7 @@ _PARTS = (
     *(setup, data, sampling, model, intake, checking, release, serving, evidence),
     *(scan, suppressions, sign, runs, policy, people, projects, keys, upkeep, ci),
     *(ledger, witness, bom, vulnerabilities, licences, monitor, alerts, incidents),
-    *(predictions, feedback),
+    *(predictions, feedback, change),
 )
 
 

@@ -21,6 +21,8 @@ _ROAD = (
         "monitor",
         "alerts",
         "incident",
+        "change",
+        "retrain",
         "passport",
         "export",
         "verify",
