@@ -103,7 +103,8 @@ def percent(share: float | None) -> str:
         return "<0.1 %"
     if 0.999 < share < 1:
         return ">99.9 %"
-    return f"{100 * share:.0f} %" if share in (0, 1) or share >= 0.1 else f"{100 * share:.1f} %"
+    whole = share in (0, 1) or 0.1 <= share < 0.99
+    return f"{100 * share:.0f} %" if whole else f"{100 * share:.1f} %"
 
 
 def ratio(log_e: float, limit: float) -> float:
