@@ -209,6 +209,7 @@ class CollectGarbage(Action, frozen=True, kw_only=True):
         return workspace_target({})
 
     def apply(self, doing: Doing) -> Outcome:
+        from assay.actions.feedback_records import kept_of_labels
         from assay.actions.intake_records import kept_of_intakes
         from assay.actions.prediction_records import kept_of_predictions
         from assay.actions.run_keeping import kept_of_runs
@@ -220,6 +221,7 @@ class CollectGarbage(Action, frozen=True, kw_only=True):
             *kept_of_intakes(doing.view),
             *kept_advisories(doing.view),
             *kept_of_predictions(doing.view),
+            *kept_of_labels(doing.view),
         ]
         collected = doing.store.collect(needed, doing.clock.now())
         return Outcome(collected)
