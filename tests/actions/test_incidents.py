@@ -125,6 +125,7 @@ def test_the_report_fills_what_the_ledger_knows_and_names_what_is_missing(served
     assert fields["exposure"].source == "evidence"
     assert fields["exposure"].value[0].startswith("600 predictions in windows 3 to 5")
     assert "region=north" in fields["alerts"].value[0]
+    assert "acknowledged by nobody" in fields["alerts"].value[0]
     assert fields["where"].source == "declared"
     assert "YES" in fields["altered"].value[0]
     assert any("hold" in line for line in fields["actions"].value)

@@ -333,10 +333,14 @@ def _evidence(view: View, project: str, incident: Incident) -> dict[str, list[st
 
 def _alert(alert: Alert) -> str:
     figures = alert_words.figures(alert)
+    ack = alert.acknowledged
+    # Who looks into an incident asks when somebody could have known.
+    seen = f"; acknowledged at {ack.at}" if ack is not None else "; acknowledged by nobody"
     return (
         f"alert {alert.id} ({alert.severity}) at {alert.raised}: {alert.title}"
         + (f"; {figures}" if figures else "")
         + (f"; {alert.promise}" if alert.promise else "")
+        + seen
     )
 
 

@@ -134,7 +134,8 @@ def _show(session: Session, a: Alert) -> None:
     say(f"  alert {escape(a.id)}, {escape(a.state)}; version {escape(a.version or 'any')}")
     if figures := alert_words.figures(a):
         say(f"  {escape(figures)}")
-    say(f"  since window {a.since} ({escape(a.from_[:16])}), told at {escape(a.changed[:16])}Z")
+    began = f" (seen in the one from {a.from_[:16]}Z)" if a.from_ else ""
+    say(f"  since window {a.since}{escape(began)}, told at {escape(a.changed[:16])}Z")
     if a.step > 1:
         say(f"  it has grown {counted(a.step - 1, 'time')} since {escape(a.raised[:16])}Z")
     if a.episode > 1:

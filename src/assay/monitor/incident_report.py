@@ -175,9 +175,9 @@ def markdown(report: IncidentReport) -> str:
         lines += ["", f"**Missing: {', '.join(report.missing)}.**"]
     for field in report.fields:
         lines += ["", f"## {field.title}", "", f"*{field.source}*, Article {field.article}", ""]
-        lines += [f"> {_quoted(line)}" for text in field.value for line in text.splitlines()]
-        if not field.value:
-            lines += ["> (missing)"]
+        parts = [_quoted(line) for text in field.value for line in text.splitlines()]
+        # A line of its own each: quoted lines that follow each other are one paragraph.
+        lines += "\n>\n".join(f"> {part}" for part in parts or ["(missing)"]).split("\n")
     lines += ["", "## Timeline", "", *(f"- {_quoted(step)}" for step in report.timeline), ""]
     return "\n".join(lines)
 
