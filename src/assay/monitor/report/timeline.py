@@ -185,9 +185,10 @@ def _strips(windows: Sequence[Window], xs: Sequence[float]) -> list[Markup]:
     ]
     counted = [window for window in windows if window.labelled is not None]
     total = sum(window.rows for window in windows)
-    said = "none yet"
+    said = "none counted yet"
     if counted and total:
-        said = f"for {words.percent(sum(w.labelled or 0 for w in counted) / total)} of rows"
+        share = sum(window.labelled or 0 for window in counted) / total
+        said = f"counted: {words.percent(share)} of rows"
     parts.append(svg.text(RIGHT + 8, _LABELS[1] - 5, said, kind="lab"))
     return parts
 
