@@ -255,7 +255,7 @@ def _judged(
             "metrics": performance.figures(judged.take(chosen)),
             "loss": performance.losses(judged.take(chosen)),
         }
-        for name, assigned in baseline.slices(rows, reference.slicing).items()
+        for name, assigned in baseline.slices(reference.unfold(rows), reference.slicing).items()
         for value, chosen in assigned.parts()
         if chosen.sum() >= reference.layout.least
     ]

@@ -1,11 +1,12 @@
 """What runs is watched: the prediction log, profiles, detectors, feedback, alerts, retraining.
 
 What lives here
-    `spool`, `segments`, `log` (every answered prediction, durable and sealed), `profiles`, `effects`,
-    `baseline` (what was normal), `detectors` (alarms with a promise), `windows` and `watch` (from
-    counts to signals, a pure function of what is on the ledger), `feedback` (labels, late and
-    wrong ones too), `alerts`, `incidents`, `channels` (who is told), `changes` and `challenge`
-    (what may be retrained, and whether it is better), `report` (to look at).
+    `spool`, `segments`, `log`, `subjects` (every answered prediction, durable and sealed), `edges`,
+    `layouts`, `profiles`, `effects`, `performance`, `plans`, `baseline` (what was normal, and how
+    it is watched), `detectors` (alarms with a promise), `windows` and `watch` (from counts to
+    signals, a pure function of what is on the ledger), `feedback` and `labels` (late and wrong ones
+    too), `alerts`, `incidents`, `channels` (who is told), `changes` and `challenge` (what may be
+    retrained, and whether it is better), `report` (to look at).
 
 May import
     Floor 1 (evidence, store, isolation, formats) and floor 0; numpy, scipy and Polars only where

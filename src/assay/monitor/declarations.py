@@ -16,7 +16,7 @@ DECLARATIONS: list[dict[str, Any]] = [
         "worse": "lower",
         "order": [],
         "description": "rows by which it was measured what is normal for this version",
-        "remedy": "assay monitor baseline {model}@{version} --project {project}",
+        "remedy": "assay monitor baseline {model}@{version} --data {data} --project {project}",
         "seconds": 10,
         "combine": "latest",
     },
