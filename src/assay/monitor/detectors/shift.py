@@ -225,8 +225,8 @@ class Shift:
         before = np.stack([self._sum(self._since - length) for length in lengths])
         inside, among = self._cuts.tables(self._sums[-1] - before)
         marked, total = self._cuts.tables(self._history + self._sums[-1])
-        # Only what lies beyond two standard deviations is looked at more closely: the other cuts are
-        # far from any limit, and to pass one over is never a false alarm.
+        # What lies beyond two standard deviations is looked at more closely: the rest is far from a
+        # limit, and to pass a cut over is never a false alarm.
         share = marked / np.maximum(total, 1)
         mean = among * share
         variance = mean * (1 - share) * (1 - among / np.maximum(total, 1))
