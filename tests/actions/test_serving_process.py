@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workspace.town import Town, model
+from workspace.town import Killed, Town, model
 
+from assay import files
 from assay.actions.datasets import RegisterDataset
 from assay.actions.feedback_records import spool_of
 from assay.actions.people import ManageRole
@@ -24,6 +25,7 @@ from assay.cli.serving_process import Place, Server
 from assay.errors import Unavailable
 from assay.monitor.spool import waiting
 from assay.serve.app import Application
+from assay.serve.following import Follower
 from assay.workspace.credentials import Person
 from assay.workspace.opening import open_workspace
 
@@ -258,3 +260,56 @@ def test_feedback_is_decided_apart_from_questions(people: Town) -> None:
         assert ask(people, app, "/v2/models/score/feedback", labels)[0] == 200
         assert ask(people, app, INFER, tensors(**ROW))[0] == 403
     assert not waiting(spool_of(people.ws.layout, "alpha", "score"))
+
+
+@pytest.mark.slow
+def test_killed_while_a_version_takes_over_the_next_server_answers_with_what_is_on_record(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after each step of the trial and of the deployment."""
+    town.do("eve", model(town.repo))
+    made: list[Follower[Any]] = []
+
+    class Caught(Follower[Any]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    monkeypatch.setattr("assay.cli.serving_process.Follower", Caught)
+    answered: set[str] = set()
+    points: list[str] = []
+
+    def change() -> bool:
+        """Whether the other version took over; else the process was killed at one more point."""
+        before, after = ("2", "1") if len(points) % 2 else ("1", "2")
+        passed: list[str] = []
+
+        def kill(point: str) -> None:
+            if point.startswith("door."):
+                if len(passed) == len(points):
+                    raise Killed(point)
+                passed.append(point)
+
+        with server(town, before, look_seconds=3600.0) as (app, _, _):
+            _, told = ask(town, app, INFER, tensors(**ROW))
+            assert told["model_version"] == before
+            answered.add(told["parameters"]["prediction_id"])
+            promoted(town, after)
+            monkeypatch.setattr(files, "failpoint", kill)
+            try:
+                made[-1].step()
+            except Killed as death:
+                points.append(str(death))
+                return False
+            finally:
+                monkeypatch.setattr(files, "failpoint", None)
+            assert app.endpoint.version == after
+            return True
+
+    while not change():
+        town.reopen().recover()
+        assert town.ws.view.follow().open == {}
+        assert town.ws.view.state.endpoints["alpha/score"]["version"] in ("1", "2")
+    assert points == ["door.decided", "door.applied", "door.recorded"] * 2
+    town.check()
+    assert answered <= {row["prediction_id"] for row in rows(town)}

@@ -20,6 +20,7 @@ from assay.serve.app import (
     Application,
     Endpoint,
 )
+from assay.serve.endpoint import Serving
 
 INFER = "/v2/models/credit/infer"
 TOKEN = "assay_1_secret"
@@ -155,6 +156,40 @@ def test_what_has_begun_ends_where_it_began_and_only_then_the_swap_is_over(
             second.join(30)
     assert statuses["first"].json()["model_version"] == "1"
     assert swapped.is_set()
+
+
+def test_nobody_is_inside_a_version_that_has_emptied(matrix_endpoint: Endpoint) -> None:
+    """However threads interleave: who enters leaves before it is over, who comes later is sent on."""
+    for _ in range(50):
+        version = Serving(matrix_endpoint)
+        inside: list[bool] = []
+        late: list[bool] = []
+        begin = threading.Barrier(5)
+
+        def visitor(
+            version: Serving = version,
+            inside: list[bool] = inside,
+            late: list[bool] = late,
+            begin: threading.Barrier = begin,
+        ) -> None:
+            begin.wait(30)
+            while version.enter():
+                inside.append(True)
+                late.append(version.emptied(0))
+                inside.pop()
+                version.leave()
+
+        threads = [threading.Thread(target=visitor) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        begin.wait(30)
+        version.retire()
+        assert version.emptied(30)
+        assert not inside
+        for thread in threads:
+            thread.join(30)
+        assert not any(late)
+        assert not version.enter()
 
 
 def test_a_swap_does_not_wait_for_ever(matrix_endpoint: Endpoint) -> None:
