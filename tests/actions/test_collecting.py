@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 import pytest
 from monitor.logged import META, Answered
-from workspace.town import Town, at_point, copy_of, dataset
+from workspace.town import Town, at_point, copy_of, dataset, model
 
 from assay.actions.collecting import CollectDataset, rows_of
 from assay.actions.datasets import HoldDataset, ReadDataset
@@ -19,6 +19,7 @@ from assay.actions.models import RegisterModel
 from assay.actions.prediction_records import naming_key, ring_for, spools_of
 from assay.actions.predictions import EraseSubjects, SealPredictions
 from assay.actions.release import Hold
+from assay.actions.serving import Deploy
 from assay.clock import timestamp
 from assay.data import tables
 from assay.errors import Conflict, Denied, Usage
@@ -48,21 +49,22 @@ def town(deployed: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tow
     return copy_of(deployed, tmp_path / "town", monkeypatch)
 
 
-def answer(town: Town, *answers: Answer) -> None:
+def answer(town: Town, *answers: Answer, project: str = "alpha", name: str = "score") -> None:
     """Log answers and seal them."""
     rings = town.ws.store.rings
     log = PredictionLog(
-        spools_of(town.ws.layout, "alpha", "score"),
-        lambda: ring_for(rings, "alpha", town.clock.now()),
-        NUMBERS,
+        spools_of(town.ws.layout, project, name),
+        lambda: ring_for(rings, project, town.clock.now()),
+        msgspec.structs.replace(NUMBERS, endpoint=name),
         clock=town.clock,
-        naming=naming_key(rings, "alpha"),
+        naming=naming_key(rings, project),
         subject="who",
     )
     for each in answers:
         log.answered(each)
     log.roll()
-    town.do("oli", SealPredictions(project="alpha", endpoint="score"))
+    who = {"alpha": "oli", "beta": "bea"}[project]
+    town.do(who, SealPredictions(project=project, endpoint=name))
 
 
 def label(town: Town, values: dict[str, Any], who: str = "sam") -> dict[str, Any]:
@@ -121,6 +123,23 @@ def test_rows_about_which_sources_differ_are_not_in_it(town: Town) -> None:
     done = collect(town)
     assert done["rows"] == 1
     assert done["collection"]["labels"]["disputed"] == 1
+
+
+def test_labels_of_other_endpoints_and_projects_label_nothing_and_are_told_apart(
+    town: Town,
+) -> None:
+    town.do("eve", model(town.repo, "other", path=str(town.repo / "model.onnx")))
+    for who, project, name in (("eve", "alpha", "other"), ("bea", "beta", "secretive")):
+        town.do(who, Deploy(project=project, model=name, version="1", stage="development"))
+    # In the order of their ids: what lies outside a window's is for another window to account.
+    first, other, secret, last = (Answer() for _ in range(4))
+    answer(town, first, last)
+    answer(town, other, name="other")
+    answer(town, secret, project="beta", name="secretive")
+    label(town, {f"{a.id}/0": 1 for a in (first, other, secret, last)})
+    done = collect(town)
+    counts = done["collection"]["labels"]
+    assert (done["rows"], counts["elsewhere"], counts["unknown"]) == (2, 1, 1)
 
 
 def test_a_flood_of_labels_is_not_trained_on(town: Town) -> None:

@@ -30,11 +30,13 @@ from assay.actions.feedback_records import (
     spool_of,
     subject,
 )
+from assay.actions.feedback_status import status
+from assay.actions.monitor_records import about
 from assay.actions.people import RevokeToken, subject_of
 from assay.actions.serving import Kill
 from assay.clock import timestamp
 from assay.errors import Denied, Unavailable, Usage
-from assay.evidence.statement import Statement
+from assay.evidence.statement import Statement, predicate_type
 from assay.monitor.feedback import Caps, Joined
 from assay.workspace.action import Doing, Outcome
 from assay.workspace.credentials import token_id_of
@@ -355,3 +357,45 @@ def test_labels_of_another_endpoint_or_project_join_nothing(town: Town) -> None:
 def test_the_classes_are_those_of_all_versions_of_the_model(town: Town) -> None:
     town.ws.view.follow()
     assert classes_of(town.ws.view, "alpha", "score") == [0, 1]
+
+
+# -- what became of them --------------------------------------------------------------------------
+
+
+def watched(town: Town, kind: str, predicate: dict[str, Any]) -> None:
+    """A statement as monitoring makes them."""
+    made = Statement.new(
+        subject=about("alpha", "score"),
+        predicate_type=predicate_type(kind),
+        predicate=predicate,
+        project="alpha",
+        producer="assay.monitor/1",
+        clock=town.clock,
+    )
+    town.slip_in(made, town.workspace_key)
+
+
+def test_the_status_says_what_each_source_gave_and_how_much_of_each_window_is_labelled(
+    town: Town,
+) -> None:
+    add(town, [*some(3), {"id": "?", "label": 1}])
+    add(town, some(1), "eve")
+    take = recorder(town)
+    take(town.tokens["web"], body(*some(1)))
+    take.roll()
+    span = {"version": "1", "from": "2026-01-01T00:00:00.000Z", "to": "2026-01-02T00:00:00.000Z"}
+    for number in (1, 2):
+        watched(town, "window", {**span, "number": number, "rows": 10, "segments": []})
+    figures = {"labelled": 4, "coverage": 0.4, "counts": {"late": 2}, "sources": {}}
+    watched(town, "performance", {**span, "number": 1, **figures})
+    town.ws.view.follow()
+    told = status(town.ws.view, town.ws.layout, "alpha", "score")
+    mine, hers = told["sources"]
+    assert (mine["source"], mine["rows"], mine["accepted"]) == (town.ids["sam"], 4, 3)
+    assert mine["refused"] == {"id": 1}
+    assert (hers["rows"], hers["refused"]) == (1, {})
+    closed, still = told["windows"]
+    assert (closed["final"], closed["coverage"], closed["counts"]) == (True, 0.4, {"late": 2})
+    # Of a window that is not judged nothing is known, and nothing is said to be nought.
+    assert (still["final"], still["labelled"], still["coverage"]) == (False, None, None)
+    assert (told["waiting"], told["lost"]) == (1, [])

@@ -152,3 +152,29 @@ def test_labelled_rows_become_a_dataset(answering: Here) -> None:
     again = answering.ok("feedback", "dataset", "credit", "--name", "seen", by="alice")
     assert "as registered before" in again.out
     assert "seen" in answering.ok("data", "list", by="alice").out
+
+
+def test_the_status_shows_windows_with_their_coverage_and_what_was_not_used(
+    answering: Here,
+) -> None:
+    span = {"version": "1", "from": "2026-01-01T00:00:00.000Z", "to": "2026-01-02T00:00:00.000Z"}
+    empty: dict[str, Any] = {"labelled": None, "coverage": None, "counts": {}, "sources": {}}
+    still = {**span, "rows": 1000, "closes": "2026-02-01T00:00:00.000Z", "final": False, **empty}
+    figures = {"final": True, "labelled": 900, "coverage": 0.9}
+    counts = {"used": 900, "late": 7, "disputed": 2, "capped": 0}
+    closed = {**still, **figures, "number": 1, "counts": counts}
+    windows = [closed, *({**still, "number": number} for number in range(2, 15))]
+    lost = {"records": 1, "bytes": 9, "spool": "s", "why": "damaged", "kept_as": "s.damaged"}
+    told: dict[str, Any] = {"endpoint": "credit", "sources": [], "windows": windows[:3]}
+    told |= {"waiting": 1, "lost": [lost]}
+    with mock.patch("assay.actions.feedback_status.status", return_value=told):
+        shown = answering.ok("feedback", "status", "credit", by="alice").out
+        assert "90.0%" in shown
+        assert "disputed 2, late 7" in shown
+        assert "open until 2026-02-01" in shown
+        assert "1 file of labels to be sealed: assay feedback seal credit" in shown
+        assert "lost: 1 requests and 9 bytes of s (damaged); kept as s.damaged" in shown
+        told["windows"] = windows
+        assert (
+            "and 2 windows before" in answering.ok("feedback", "status", "credit", by="alice").out
+        )
