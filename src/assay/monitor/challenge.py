@@ -45,9 +45,7 @@ from assay.evidence.plans import Rules
 Floats = NDArray[np.float64]
 
 _CELLS = 1_000
-_STAKES: Floats = np.array(
-    [0.003, 0.006, 0.0125, 0.025, 0.05, 0.1, 0.17, 0.25, 0.35, 0.5, 0.7, 0.9]
-)
+STAKES: Floats = np.array([0.003, 0.006, 0.0125, 0.025, 0.05, 0.1, 0.17, 0.25, 0.35, 0.5, 0.7, 0.9])
 """Fractions of the money: for differences that are small and large, in few rows and many."""
 _STEPS = 40
 OTHER = "(others)"
@@ -76,7 +74,7 @@ def judge(champion: Floats, challenger: Floats, *, alpha: float, improvement: fl
     lower, upper = _lower(d, alpha), -_lower(-d, alpha)
     return Verdict(
         rows=len(d),
-        value=float(d.mean()) if len(d) else 0.0,
+        value=_average(d),
         lower=lower,
         upper=upper,
         log_e=log_e,
@@ -179,9 +177,9 @@ def _log_money(counts: NDArray[np.int64], m: float) -> float:
     if not len(at) or m >= 1:
         return 0.0
     values = (at - _CELLS) / _CELLS
-    gains = np.log1p(_STAKES[:, None] * ((values - m) / (1 + m))[None, :])
+    gains = np.log1p(STAKES[:, None] * ((values - m) / (1 + m))[None, :])
     money = gains @ counts[at].astype(np.float64)
-    return float(np.logaddexp.reduce(money) - math.log(len(_STAKES)))
+    return float(np.logaddexp.reduce(money) - math.log(len(STAKES)))
 
 
 def _lower(d: Floats, alpha: float) -> float:
@@ -201,13 +199,17 @@ def _lower(d: Floats, alpha: float) -> float:
 def _harm(champion: Floats, challenger: Floats, alpha: float) -> dict[str, float]:
     """By how much the challenger's mean loss is higher."""
     d = _differences(challenger, champion)
-    value = float(d.mean()) if len(d) else 0.0
-    return _figure(value, _lower(d, alpha), -_lower(-d, alpha))
+    return _figure(_average(d), _lower(d, alpha), -_lower(-d, alpha))
 
 
 def _figure(value: float, lower: float, upper: float) -> dict[str, float]:
     return {"value": round(value, 9), "lower": round(lower, 9), "upper": round(upper, 9)}
 
 
+def _average(values: Floats) -> float:
+    """Of no values 0; the same in any order."""
+    return math.fsum(values.tolist()) / len(values) if len(values) else 0.0
+
+
 def _mean(losses: Floats) -> float:
-    return round(float(losses.mean()), 9) if len(losses) else 0.0
+    return round(_average(losses), 9)
