@@ -159,7 +159,7 @@ def test_what_has_begun_ends_where_it_began_and_only_then_the_swap_is_over(
 
 
 def test_nobody_is_inside_a_version_that_has_emptied(matrix_endpoint: Endpoint) -> None:
-    """However threads interleave: who enters leaves before it is over, who comes later is sent on."""
+    """However threads interleave: who entered has left, and who comes later is sent on."""
     for _ in range(50):
         version = Serving(matrix_endpoint)
         inside: list[bool] = []
