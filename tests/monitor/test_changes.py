@@ -25,7 +25,7 @@ DETAILS: dict[str, Any] = {
     "classes": [0, 1],
     "features": ["a"],
 }
-FOUND: dict[str, Any] = {
+FOUND = {
     "function": "m:f",
     "code": "sha256:" + "1" * 64,
     "environment": "sha256:" + "2" * 64,
@@ -59,10 +59,9 @@ threshold = {least = 0.4, most = 0.6}
 """
 
 
-def complete(text: str = TEXT, **changed: Any) -> plans.Plan:
-    return changes.complete(
-        changes.parse(text.encode()), **{**FOUND, "details": DETAILS, **changed}
-    )
+def complete(text: str = TEXT, horizon: str = "") -> plans.Plan:
+    draft = changes.parse(text.encode())
+    return changes.complete(draft, **FOUND, details=DETAILS, horizon=horizon)
 
 
 def test_a_plan_is_completed_with_what_is_there() -> None:
