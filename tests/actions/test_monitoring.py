@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from workspace.town import Killed, Town, copy_of, killed_at_point, numbers
+from workspace.town import Killed, Town, copy_of, killed_at_point, model, numbers
 
 from assay import ids
 from assay.actions.alerts import alerts_of
@@ -150,6 +150,16 @@ def test_who_training_hardly_saw_is_named_and_confirmed_by_the_labels(town: Town
         "data_drift",
         "performance",
     }
+
+
+def test_labels_are_read_where_another_version_of_the_model_has_unknown_classes(
+    town: Town,
+) -> None:
+    labels = answer(town, numbers(ROWS, 3))
+    (town.repo / "odd.bin").write_bytes(b"nothing that anybody can read")
+    town.do("sam", model(town.repo, path=str(town.repo / "odd.bin")))
+    give(town, labels)
+    assert [w["coverage"] for w in round_(town)["measured"]] == [1.0]
 
 
 def test_labels_are_closed_at_the_horizon_with_what_there_is(town: Town) -> None:

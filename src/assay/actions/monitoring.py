@@ -229,20 +229,21 @@ def _judged(
     )
     if (closes is None or now < closes) and found.coverage < _COMPLETE:
         return None
-    told = {
+    rows = _readable(found.labelled, reference)
+    strange = found.counts["labelled"] - rows.height
+    told: dict[str, Any] = {
         "endpoint": held.endpoint,
         "version": window["version"],
         "number": window["number"],
         "from": window["from"],
         "to": window["to"],
         "rows": found.counts["rows"],
-        "labelled": found.counts["labelled"],
-        "coverage": found.coverage,
-        "counts": found.counts,
+        "labelled": rows.height,
+        "coverage": rows.height / found.counts["rows"],
+        "counts": {**found.counts, "unreadable": found.counts["unreadable"] + strange},
         "sources": found.sources,
         "final": True,
     }
-    rows = found.labelled
     if not rows.height:
         return {**told, "metrics": {}, "loss": {}, "slices": []}
     given = reference.answered(_matrix(rows, metas, reference))
@@ -265,6 +266,27 @@ def _judged(
         "loss": performance.losses(judged),
         "slices": parts,
     }
+
+
+def _readable(rows: pl.DataFrame, reference: Baseline) -> pl.DataFrame:
+    """The rows whose label is a class of the version that answered, as it spells them.
+
+    Where versions of a model spell theirs differently, or of one nobody knows how, a label comes as
+    the JSON text that it was given as.
+    """
+    import polars as pl
+
+    from assay.monitor.labels import spell
+
+    known = {str(spell(name)): name for name in reference.about["scores"]["classes"]}
+
+    def read(label: int | str) -> int | str | None:
+        if isinstance(label, str) and label in known:
+            return known[label]
+        return known.get(str(spell(label)))
+
+    labels = [read(label) for label in rows["label"].to_list()]
+    return rows.with_columns(pl.Series("label", labels)).filter(pl.col("label").is_not_null())
 
 
 def _elsewhere(

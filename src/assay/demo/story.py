@@ -154,8 +154,10 @@ def _release() -> None:
 
 
 def _tamper() -> None:
-    chapter("Somebody flips one bit in each sealed file")
-    blobs = [path for path in Path(".assay/blobs/blobs").glob("*/*/*") if path.is_file()]
+    chapter("Somebody flips one bit in each file of the store, but the policy's")
+    began = Path("clients.csv").stat().st_mtime
+    files = [path for path in Path(".assay/blobs/blobs").glob("*/*/*") if path.is_file()]
+    blobs = [path for path in files if path.stat().st_mtime > began]
     kept = {path: (path.read_bytes(), path.stat().st_mode) for path in blobs}
     for path, (content, _) in kept.items():
         spoilt = bytearray(content)
