@@ -15,6 +15,8 @@ from assay.monitor.report.timeline import dates
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _FLOOR = 480.0, 42.0, 470.0, 12.0, 140.0
 _STRIP = (152.0, 164.0)
+CROWDED = 90
+"""Windows from which on measured intervals are drawn as a band."""
 HALF = 0.5
 """The share of labelled rows below which a measured figure is drawn pale."""
 SPARK = 120
@@ -40,14 +42,17 @@ def performance(name: str, windows: Sequence[Window], reference: Figure | None) 
         parts.append(svg.text(_LEFT - 6, y(value) + 4, said, kind="lab", anchor="end"))
     parts += _reference(reference, y)
     parts.append(svg.path(_between(estimated, xs, y), kind="band"))
-    parts.append(svg.path(svg.lines(_values(estimated, xs, y)), kind="curve s0"))
-    whiskers = "".join(
-        f"M{n(x)} {n(y(f.lower))}V{n(y(f.upper))}"
-        for f, x in zip(measured, xs, strict=True)
-        if f is not None and f.lower is not None and f.upper is not None
-    )
-    parts.append(svg.path(whiskers, kind="whisker"))
-    size = "dots" if len(windows) <= 90 else "dots small"
+    crowded = len(windows) > CROWDED
+    if crowded:
+        parts.append(svg.path(_between(measured, xs, y), kind="band seen"))
+    else:
+        whiskers = "".join(
+            f"M{n(x)} {n(y(f.lower))}V{n(y(f.upper))}"
+            for f, x in zip(measured, xs, strict=True)
+            if f is not None and f.lower is not None and f.upper is not None
+        )
+        parts.append(svg.path(whiskers, kind="whisker"))
+    size = "dots small" if crowded else "dots"
     few, many = "", ""
     for window, f, x in zip(windows, measured, xs, strict=True):
         if f is None or not math.isfinite(f.value):
@@ -59,6 +64,7 @@ def performance(name: str, windows: Sequence[Window], reference: Figure | None) 
             many += dot
     parts.append(svg.path(few, kind=f"{size} few"))
     parts.append(svg.path(many, kind=size))
+    parts.append(svg.path(svg.lines(_values(estimated, xs, y)), kind="curve s0"))
     parts += _coverage(windows, xs)
     parts += dates(windows, xs, 182, 4)
     said = f"{words.metric(name)}: {_last('estimated', estimated)}; {_last('measured', measured)}"

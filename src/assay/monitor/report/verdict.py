@@ -38,9 +38,10 @@ def _alarmed(report: Report, lasting: list[Alert]) -> Verdict:
     grave = worst.severity == "critical"
     first = min((a.since_time for a in lasting if a.since_time), default="")
     begun = f", since {words.day(first)}" if first else ""
-    why = [_sentence(alert, report.about.endpoint) for alert in lasting[:_STEPS]]
-    if len(lasting) > _STEPS:
-        why.append(f"{words.count(len(lasting) - _STEPS, 'more alert')} below.")
+    said = list(dict.fromkeys(_sentence(alert, report.about.endpoint) for alert in lasting))
+    why = said[:_STEPS]
+    if len(said) > _STEPS:
+        why.append(f"And {len(said) - _STEPS} more; see below.")
     why += _blind(report)
     title = "Something is wrong" if grave else "Something has changed"
     if worst.severity == "info":
