@@ -159,7 +159,7 @@ class Challenge(Action, frozen=True, kw_only=True):
             f"{found.name}@{found.version}.onnx": served,
             **subject_of(f"monitor:{self.project}/{self.model}"),
         }
-        statement = doing.attest(CHALLENGE, subject, predicate, producer=LOOP)
+        statement = doing.attest("challenge", subject, predicate, producer=LOOP)
         return Outcome(predicate, [statement])
 
     def _labelled(

@@ -21,7 +21,6 @@ from assay.errors import Conflict, NotFound, Usage
 from assay.evidence import envelope as dsse
 from assay.evidence import plans
 from assay.evidence.plan_records import (
-    APPROVAL,
     LOOP,
     PLAN,
     Ledger,
@@ -139,7 +138,7 @@ class ProposeChange(Action, frozen=True, kw_only=True):
             **plans_subject(self.project),
             **subject_of(f"monitor:{self.project}/{plan.model}"),
         }
-        statement = doing.attest(PLAN, subject, predicate, producer=LOOP)
+        statement = doing.attest("change-plan", subject, predicate, producer=LOOP)
         return Outcome({"plan": digest, "model": plan.model}, [statement])
 
 
@@ -180,7 +179,7 @@ class ApproveChange(Action, frozen=True, kw_only=True):
             "mfa": doing.credential.protected,
         }
         subject = {f"change-plan:{found.plan.model}": found.digest}
-        statement = doing.attest(APPROVAL, subject, predicate, producer="person")
+        statement = doing.attest("change-approval", subject, predicate, producer="person")
         signed = dsse.sign(statement, doing.credential.signer)
         value = {"plan": found.digest, "model": found.plan.model, "approved": self.approved}
         return Outcome(value, signed=[signed])

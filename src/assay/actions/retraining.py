@@ -17,7 +17,7 @@ from assay import files
 from assay.actions.challenges import Challenge, is_worth_asking, last_challenge
 from assay.actions.changes import Proposed, plan_called
 from assay.actions.release import Promote, change_of
-from assay.actions.retraining_due import Wanted, due, usable_plan
+from assay.actions.retraining_due import Wanted, due, followed, usable_plan
 from assay.actions.retraining_evidence import see_to, statements_about
 from assay.actions.retraining_steps import (
     ContinueRetraining,
@@ -171,8 +171,7 @@ class _Loop:
 
     @property
     def _view(self) -> View:
-        self._workspace.view.follow()
-        return self._workspace.view
+        return followed(self._workspace)
 
     def _perform(self, action: Action) -> Any:
         files.point("retraining.before")

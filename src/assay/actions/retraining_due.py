@@ -10,6 +10,7 @@ from assay.actions.retraining_steps import retrainings
 from assay.clock import parse_timestamp
 from assay.evidence import plans
 from assay.evidence.plan_records import frequency
+from assay.workspace.door import Workspace
 from assay.workspace.view import View
 
 
@@ -33,7 +34,14 @@ class Wanted:
     ticket: str = ""
 
 
-def due(view: View, project: str, endpoint: str) -> Wanted | None:
+def followed(workspace: Workspace) -> View:
+    """What the ledger says now, with the limits of the active policy."""
+    workspace.view.follow()
+    workspace.engine()
+    return workspace.view
+
+
+def due(workspace: Workspace, project: str, endpoint: str) -> Wanted | None:
     """What the loop would do by itself for an endpoint now; None for nothing.
 
     It goes on with what has begun; and begins one under an approved plan that is valid, because of
@@ -41,6 +49,7 @@ def due(view: View, project: str, endpoint: str) -> Wanted | None:
     """
     from assay.actions.alerts import alerts_of
 
+    view = followed(workspace)
     found = retrainings(view, project, endpoint)
     if found and found[-1].ended is None:
         return Wanted(by_itself=True)

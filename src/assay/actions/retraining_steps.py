@@ -370,7 +370,7 @@ def _statement(
     filed = {**(subject or {}), **about(doing.project, told["endpoint"])}
     if told["plan"]:
         filed[f"change-plan:{told['model']}"] = Digest(told["plan"])
-    return doing.attest(RETRAINING, filed, told, producer=LOOP)
+    return doing.attest("retraining", filed, told, producer=LOOP)
 
 
 # -- what lies between ----------------------------------------------------------------------------
