@@ -15,7 +15,7 @@ from assay import canonical
 from assay.clock import FixedClock, parse_timestamp, timestamp
 from assay.evidence import bounds, plans
 from assay.evidence.facts import Evidence
-from assay.evidence.plan_records import LOOP, RUNNER, run_subject
+from assay.evidence.plan_records import LOOP, RUNNER, pipeline_subject, run_subject
 from assay.evidence.records import ActorState, KeyState, State, VersionState
 from assay.evidence.signers import MemorySigner
 from assay.evidence.statement import SLSA_PROVENANCE, Statement, Subject, predicate_type
@@ -292,9 +292,10 @@ def world(**changed: Any) -> World:
     said["run"] = Said(
         "pipeline-run",
         RUNNER,
-        {f"run:{RUN}": run_subject(RUN)},
+        {f"run:{RUN}": run_subject(RUN), "pipeline": pipeline_subject(PROJECT, "retrain:train")},
         {
             "run": RUN,
+            "root": RUN,
             "pipeline": "retrain:train",
             "parameters": parameters,
             "seed": 7,

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from assay.actions import run_host
 from assay.evidence import bounds, plans
+from assay.evidence.plan_records import pipeline_subject, run_subject
 
 from .planned import (
     LOG,
@@ -159,6 +161,31 @@ def test_of_one_retraining_there_is_one_candidate() -> None:
     assert "luck" in complaints(made)
 
 
+def another_run(made: World, **changed: Any) -> None:
+    said = copy.deepcopy(made.said["run"])
+    said.subject = {"pipeline": pipeline_subject(PROJECT, "retrain:train")}
+    said.predicate |= {"run": "run-2", **changed}
+    made.said["second run"] = said
+
+
+def test_a_pipeline_that_was_run_twice_on_the_same_rows_was_a_choice() -> None:
+    made = world()
+    another_run(made, root="run-2")
+    assert "2 times" in complaints(made)
+
+
+def test_a_run_that_goes_on_with_a_killed_one_is_the_same_run() -> None:
+    made = world()
+    another_run(made, root=RUN)
+    assert made.open()
+
+
+def test_runs_on_other_rows_do_not_matter() -> None:
+    made = world()
+    another_run(made, root="run-2", parameters={"dataset": "score-log-before"})
+    assert made.open()
+
+
 # -- where it comes from ---------------------------------------------------------------------------
 
 
@@ -296,9 +323,8 @@ def test_the_words_name_what_is_outside() -> None:
 
 
 def test_the_run_of_a_name_is_looked_for_under_the_digest_that_the_runner_files_it_under() -> None:
-    from assay.actions.run_host import run_digest
-
-    assert bounds.run_subject(RUN) == run_digest(RUN)
+    assert run_subject(RUN) == run_host.run_digest(RUN)
+    assert pipeline_subject("alpha", "m:f") == run_host.pipeline_digest("alpha", "m:f")
 
 
 def test_a_plan_with_every_bound_reads_back_the_same() -> None:

@@ -293,13 +293,15 @@ class _Loop:
         resumes = ""
         if before:
             state = state_of(view, before[-1])
+            if state == "done":
+                return  # To run it again would be a choice among results.
             if state == "running" and self._is_alive(before[-1]["run"]):
                 raise Conflict(
                     f"run {before[-1]['run']} of this retraining still runs",
                     remedy=f"wait for it, then: assay retrain {self._endpoint}",
                     code="retrain.running",
                 )
-            resumes = before[-1]["run"] if state != "done" else ""
+            resumes = before[-1]["run"]
         parameters = begun["parameters"]
         if not resumes:
             # What the pipeline's own code fills in was given by nobody.

@@ -34,6 +34,7 @@ from assay.evidence.plan_records import (
     check_parameters,
     find_plan,
     frequency,
+    pipeline_subject,
     retrainings,
     run_subject,
 )
@@ -303,6 +304,20 @@ class _Judge:
         if given["parameters"] != begun["parameters"]:
             yield "the run was given other parameters than were written down before it"
         yield from check_parameters(self._plan, given["parameters"], str(collected["dataset"]))
+        yield from self._check_only_run(str(collected["dataset"]))
+
+    def _check_only_run(self, dataset: str) -> Iterator[str]:
+        """That nobody ran it again and again on the same rows, and took what looked best.  A run
+        that goes on with one that was killed is the same."""
+        pipeline = self._plan.pipeline
+        filed = pipeline_subject(self._version.project, pipeline.function)
+        roots = {
+            item.statement.predicate["root"]
+            for item in self._ledger.told(filed, "pipeline-run", RUNNER)
+            if item.statement.predicate["parameters"].get(pipeline.data) == dataset
+        }
+        if len(roots) != 1:
+            yield f"it was run {len(roots)} times on the same rows: which one counts was a choice"
 
     # -- what it is -------------------------------------------------------------------------------
 

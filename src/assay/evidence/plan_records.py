@@ -28,6 +28,11 @@ Look = Callable[..., list[Evidence]]
 """``look(project, *digests)``: the statements about them whose signatures count, in order."""
 
 
+def pipeline_subject(project: str, pipeline: str) -> Digest:
+    """The digest under which the runs of one pipeline are filed."""
+    return canonical.digest(f"assay/pipeline/{project}/{pipeline}".encode())
+
+
 def run_subject(run: str) -> Digest:
     """The digest under which statements about a pipeline run are filed."""
     return canonical.digest(f"assay/run/{run}".encode())
@@ -43,16 +48,19 @@ class Ledger:
         self.state = state
         self.project = project
         self.looked: set[Digest] = set()
+        self._found: dict[Digest, list[Evidence]] = {}
 
     def about(self, digest: Digest) -> list[Evidence]:
         """Every statement of this project about a digest that was not superseded."""
-        self.looked.add(digest)
-        return [
-            item
-            for item in self._look(self.project, digest)
-            if item.statement.header.project == self.project
-            and item.envelope_digest not in self._superseded
-        ]
+        if digest not in self._found:
+            self.looked.add(digest)
+            self._found[digest] = [
+                item
+                for item in self._look(self.project, digest)
+                if item.statement.header.project == self.project
+                and item.envelope_digest not in self._superseded
+            ]
+        return self._found[digest]
 
     def told(self, digest: Digest, kind: str, producer: str) -> list[Evidence]:
         """Those of one kind, by a producer of the workspace."""
