@@ -174,6 +174,23 @@ def test_labels_are_closed_at_the_horizon_with_what_there_is(town: Town) -> None
     assert len(held(town).performances) == 1
 
 
+def test_whoever_labels_everything_first_shuts_nobody_out(town: Town) -> None:
+    labels = answer(town, numbers(ROWS, 3))
+    give(town, [{**label, "label": 1 - label["label"]} for label in labels])
+    round_(town)
+    early = held(town).performances[-1]
+    assert (early["final"], early["coverage"]) == (False, 1.0)
+    assert early["metrics"]["accuracy"]["value"] < 0.5
+    give(town, labels)  # The same source corrects itself, before the horizon.
+    assert round_(town)["measured"] == []
+    later(town, DAY + timedelta(minutes=1))
+    round_(town)
+    last = held(town).performances[-1]
+    assert last["final"]
+    assert last["metrics"]["accuracy"]["value"] > 0.5
+    assert len(readings(held(town)).confirmed) == 1
+
+
 def test_a_window_without_any_label_says_that_and_no_figure(town: Town) -> None:
     answer(town, numbers(ROWS, 3))
     round_(town)
@@ -263,7 +280,7 @@ def _story(town: Town) -> dict[str, Any]:
     found = held(town)
     return {
         "windows": [(w["number"], w["rows"], w["profile"]["columns"]) for w in found.windows],
-        "figures": [(p["number"], p["labelled"], p["loss"]) for p in found.performances],
+        "figures": [(p["number"], p["labelled"], p["loss"]) for p in found.figures().values()],
         "alerts": sorted(
             (a.kind, a.measure, a.severity, a.episode)
             for a in alerts_of(town.ws.view, PROJECT, ENDPOINT)

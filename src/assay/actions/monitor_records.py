@@ -60,9 +60,9 @@ class Recorded:
 
         return {v: Plan.from_dict(told["plan"]) for v, told in self.baselines.items()}
 
-    def measured(self) -> frozenset[int]:
-        """The windows whose figures are closed."""
-        return frozenset(told["number"] for told in self.performances)
+    def figures(self) -> dict[int, Predicate]:
+        """The newest figures of each window; a window has its place by the first of them."""
+        return {told["number"]: told for told in self.performances}
 
 
 def recorded(view: View, project: str, endpoint: str) -> Recorded:
@@ -182,7 +182,7 @@ def readings(held: Recorded) -> Readings:
     for window in held.windows:
         if (watch := watches.get(window["version"])) is not None and _fits(watch, window):
             made.said[window["number"]] = watch.window(window)
-    for told in held.performances:
+    for told in held.figures().values():
         if (watch := watches.get(told["version"])) is not None:
             made.confirmed[told["number"]] = watch.performance(told)
     return made

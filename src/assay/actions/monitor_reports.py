@@ -90,7 +90,7 @@ def _readings(held: Held, said: list[str]) -> list[Reading]:
 
 def _waiting(view: View, held: Held) -> int:
     """Labels that came for windows that are not counted yet; at most as many as their rows."""
-    measured = held.measured()
+    measured = held.figures()
     waiting = [w for w in held.windows if w["number"] not in measured and w.get("ids")]
     if not waiting:
         return 0

@@ -157,8 +157,12 @@ def _brief(told: Predicate) -> dict[str, Any]:
 
 
 class MeasurePerformance(_OfWindows, frozen=True, kw_only=True):
-    """Close the labels of the windows whose horizon has passed, or of which every label is in:
-    how right the answers were, by rows whose truth is known."""
+    """How right the answers were, by rows whose truth is known: of the windows whose horizon has
+    passed, for good; and once before, of those of which every label is in.
+
+    Before the horizon nothing is final: whoever is first to label everything, with a stolen token
+    perhaps, must not shut out who corrects or contradicts.
+    """
 
     name: ClassVar[str] = "observe"
 
@@ -180,13 +184,12 @@ class MeasurePerformance(_OfWindows, frozen=True, kw_only=True):
 
 def due_labels(view: View, held: Recorded) -> list[Predicate]:
     """The windows whose labels can be closed, or of which all may be in."""
-    measured, now = held.measured(), parse_timestamp(view.now())
+    figures, now = held.figures(), parse_timestamp(view.now())
+    final = {number for number, told in figures.items() if told["final"]}
     waiting = [
         window
         for window in held.windows
-        if window["number"] not in measured
-        and window["rows"]
-        and window["version"] in held.baselines
+        if window["number"] not in final and window["rows"] and window["version"] in held.baselines
     ]
     if not waiting:
         return []
@@ -196,7 +199,8 @@ def due_labels(view: View, held: Recorded) -> list[Predicate]:
         closes = closing(held, window)
         first, last = window["ids"]
         there = sum(b.accepted for b in given if b.blob and b.ids[0] <= last and b.ids[1] >= first)
-        if (closes is not None and now >= closes) or there >= window["rows"]:
+        complete = there >= window["rows"] and window["number"] not in figures
+        if complete or (closes is not None and now >= closes):
             found.append(window)
     return found
 
@@ -227,7 +231,8 @@ def _judged(
         known=lambda lost: _elsewhere(doing, held, window, segments, lost),
         former=former,
     )
-    if (closes is None or now < closes) and found.coverage < _COMPLETE:
+    final = closes is not None and now >= closes
+    if not final and found.coverage < _COMPLETE:
         return None
     rows = _readable(found.labelled, reference)
     strange = found.counts["labelled"] - rows.height
@@ -242,7 +247,7 @@ def _judged(
         "coverage": rows.height / found.counts["rows"],
         "counts": {**found.counts, "unreadable": found.counts["unreadable"] + strange},
         "sources": found.sources,
-        "final": True,
+        "final": final,
     }
     if not rows.height:
         return {**told, "metrics": {}, "loss": {}, "slices": []}

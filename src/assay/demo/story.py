@@ -173,11 +173,11 @@ def _tamper() -> None:
 
 
 def _ask(service: Service, people: pl.DataFrame) -> None:
-    status, answer = service.ask(people[:1])
+    status, answer = service.again().ask(people[:1])
     if status != 200:
         raise Failed(f"the endpoint answers {status}: {answer}")
     out.print(f"  answer: {escape(str(answer['outputs']))}")
-    status, _ = service.ask(people[:1], token="")
+    status, _ = service.again().ask(people[:1], token="")
     note(f"Without a token: {status}.")
 
 
@@ -250,7 +250,7 @@ def _retrain(service: Service, people: dict[str, pl.DataFrame]) -> None:
 def _withdraw(service: Service, people: pl.DataFrame) -> None:
     chapter("A model is withdrawn while it serves")
     assay("revoke", "jobs@4", "--reason", "a customer contests the decision")
-    status, answer = service.ask(people[:1])
+    status, answer = service.again().ask(people[:1])
     if status != 403:
         raise Failed(f"the endpoint still answers {status}: {answer}")
     note(f"The next request gets {status}: {answer['error']}")

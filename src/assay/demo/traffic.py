@@ -62,7 +62,7 @@ class Service:
             raise
 
     def again(self) -> Service:
-        """Another caller, with a connection of their own."""
+        """Another caller, with a connection of their own: one that is idle is closed by and by."""
         return Service(self.port, self.token)
 
 
@@ -74,9 +74,10 @@ def replay(service: Service, rows: pl.DataFrame, labels: Path) -> tuple[int, flo
     import polars as pl
 
     began = time.monotonic()
+    caller = service.again()
     known: list[pl.DataFrame] = []
     for people in census.batches(rows):
-        status, answer = service.ask(people)
+        status, answer = caller.ask(people)
         if status != 200:
             raise Failed(f"the endpoint answers {status}: {answer}")
         name = answer["parameters"]["prediction_id"]
@@ -86,7 +87,7 @@ def replay(service: Service, rows: pl.DataFrame, labels: Path) -> tuple[int, flo
     truth = pl.concat(known)
     truth.write_csv(labels)
     # A window is sealed when the next one begins.
-    service.ask(rows[:1])
+    caller.ask(rows[:1])
     return truth.height, took
 
 
