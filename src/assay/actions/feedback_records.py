@@ -221,6 +221,8 @@ def classes_by_version(view: View, project: str, model: str) -> dict[str, Classe
     """What each version of a model may answer, see `assay.monitor.labels.Classes`."""
     found: dict[str, Classes] = {}
     for version in view.versions(project, model):
+        if version.served is None:
+            continue  # What cannot be served has answered nothing, and says nothing of the others.
         regressor = version.details.get("kind") == "regressor"
         known = cast("list[int | str]", version.details.get("classes") or [])
         found[version.version] = None if regressor else list(known)
