@@ -32,6 +32,8 @@ _MODEL = (
     *("--name", "jobs", "--purpose", "job-counselling", "--train", "few", "--test", "others"),
     *("--label", census.LABEL, "--positive", "1", "--sensitive", "SEX,RAC1P"),
 )
+_HORIZON = 20
+"""Seconds within which the labels come that count in the comparison; in life, days or months."""
 _PLAN = f"""\
 format = "assay/change-plan/v1"
 model = "jobs"
@@ -60,6 +62,7 @@ format = "skops"
 "quality.rows" = {{least = 5000}}
 
 [challenge]
+horizon = "{_HORIZON}s"
 loss = "brier"
 alpha = 0.01
 least_rows = 1000
@@ -236,8 +239,13 @@ def _retrain(service: Service, people: dict[str, pl.DataFrame]) -> None:
     assay("retrain", "jobs", "--alert", alert, "--by-itself", brief=True)
     note("It must beat the version in production on people whom neither has seen: those who come.")
     _replayed(service, census.opened(people, 2), "those-who-come.csv")
-    assay("monitor", "run", "jobs", "--once", brief=True)
+    answered = time.monotonic()
     assay("feedback", "add", "jobs", "those-who-come.csv", brief=True)
+    assay("monitor", "run", "jobs", "--once", brief=True)
+    assay("change", "list", "jobs")
+    # Labels that come early are not like those that come late: each request is given its time.
+    note(f"A request counts once its label has had {_HORIZON} s to come.")
+    time.sleep(max(0.0, answered + _HORIZON + 1 - time.monotonic()))
     with traffic.load(service, people["served"]) as seen:
         assay("retrain", "jobs", "--by-itself", brief=True)
         traffic.wait_for(seen, "4")
