@@ -20,6 +20,8 @@ from assay.actions.release import Approve, Promote
 from assay.actions.retraining import due, give_up
 from assay.actions.retraining_steps import retrainings
 from assay.errors import Denied, NotFound, Usage, Verification
+from assay.evidence.state import kind_of
+from assay.govern.replay import check_deed
 from assay.govern.verify import Report, verify
 
 from .relearning import answer, go, propose, stale
@@ -139,7 +141,10 @@ def test_a_pipeline_promotes_nothing_that_its_plan_does_not_cover(
     # It has not beaten itself, and version 1 is in production again: that is what it beat.
     town.do("ci", Promote(**CANDIDATE, stage="production"))
     town.do("ann", ApproveChange(project="alpha", plan=plan, approved=False))
-    assert town.refused("ci", Promote(**CANDIDATE, stage="production")) == ["gate.approvals"]
+    refused = town.refused("ci", Promote(**CANDIDATE, stage="production"))
+    assert refused == ["gate.approvals"]
+    # What was denied, and on what grounds, is proven as well.
+    assert [d.allowed for d in checked(town).decisions] == [True, True, False]
 
 
 def test_what_took_a_version_out_of_production_again_is_not_undone(
@@ -276,6 +281,26 @@ def test_a_forged_decision_under_a_plan_does_not_verify(
         return
     with pytest.raises(Verification):
         verify(data, now=town.clock.at, pinned=town.ws.layout.pinned)
+
+
+def test_a_version_that_replaced_another_than_it_beat_does_not_verify(
+    winning: Town, copied: Copied
+) -> None:
+    town = copied(winning)
+    go(town, "ci", by_itself=True)
+    report = checked(town)
+    (decided,) = report.decisions
+    decision = next(leaf for leaf in report.leaves if leaf.index == decided.index)
+    deed = next(
+        leaf
+        for leaf in report.leaves
+        if kind_of(leaf.statement) == "alias" and leaf.statement.predicate["version"] == "2"
+    )
+    decisions = {decision.statement.header.id: (decision, decided)}
+    check_deed(deed, decisions)
+    deed.statement.predicate["before"] = "7"
+    with pytest.raises(Verification, match="had beaten 1"):
+        check_deed(deed, decisions)
 
 
 def test_a_promotion_after_an_approval_was_taken_back_does_not_verify(

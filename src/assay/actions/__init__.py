@@ -5,6 +5,9 @@ What lives here
     `datasets`, `models` (register), `extraction` (from sources; examine), `intake` (of somebody
     else's models, with `intake_data`, `intake_records` and `intake_sources`), `assessment`,
     `baselines` (what is normal for a version), `release` (approve, promote, hold, revoke),
+    `changes` (plans of what may change by itself; `proposing` makes one of a file), `challenges`
+    (a version against the one in production), `retraining` (carried out over `retraining_steps`,
+    `retraining_due` and `retraining_evidence`),
     `serving` (deploy, query, kill), `alerts` (raise and acknowledge them, with what changed before
     in `alert_causes`), `notifications` (tell them to the channels), `incidents` (what happened, and
     its clocks), `runs` (of pipelines; `run_host` and its neighbours are what a run reaches of the
