@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from assay import canonical
 from assay.actions.baselines import baseline_of
 from assay.actions.people import subject_of
 from assay.actions.prediction_records import segments_of
@@ -48,6 +49,8 @@ class Recorded:
     baselines: Mapping[str, dict[str, Any]]
     windows: Sequence[Predicate]
     performances: Sequence[Predicate]
+    mark: str
+    """Names these statements, all of them."""
 
     @property
     def closed(self) -> frozenset[str]:
@@ -75,6 +78,7 @@ def recorded(view: View, project: str, endpoint: str) -> Recorded:
             code="endpoint",
         )
     found: dict[str, list[Predicate]] = {WINDOW: [], PERFORMANCE: []}
+    marks: list[str] = []
     subject = about(project, endpoint)[f"monitor-windows:{project}/{endpoint}"]
     superseded = view.state.superseded_in(project)
     for item in view.evidence(project, subject):
@@ -86,8 +90,10 @@ def recorded(view: View, project: str, endpoint: str) -> Recorded:
             and any(view.state.workspace_key_valid(keyid, item.index) for keyid in item.keyids)
         ):
             found[kind].append(item.statement.predicate)
+            marks.append(item.envelope_digest)
     versions = [v.version for v in view.versions(project, endpoint)]
     told = {v: baseline_of(view, project, endpoint, v) for v in versions}
+    marks += [f"{v}:{predicate['decision']}" for v, predicate in told.items() if predicate]
     return Recorded(
         project,
         endpoint,
@@ -95,6 +101,7 @@ def recorded(view: View, project: str, endpoint: str) -> Recorded:
         {v: predicate for v, predicate in told.items() if predicate is not None},
         found[WINDOW],
         found[PERFORMANCE],
+        canonical.digest(canonical.encode(marks)),
     )
 
 

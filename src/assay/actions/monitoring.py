@@ -347,7 +347,12 @@ def observe(
 
 def raise_alerts(perform: Perform, view: View, project: str, endpoint: str) -> list[dict[str, Any]]:
     """What all windows say, as alerts: those that are new, have grown or are over."""
-    found = readings(recorded(view, project, endpoint))
+    held = recorded(view, project, endpoint)
+    # The same statements say the same: they are read again when there are more of them.
+    key = f"alerts/{project}/{endpoint}"
+    if view.memo.get(key) == held.mark.encode():
+        return []
+    found = readings(held)
     changed: list[dict[str, Any]] = []
     for said in (found.said, found.confirmed):
         if said:
@@ -362,4 +367,5 @@ def raise_alerts(perform: Perform, view: View, project: str, endpoint: str) -> l
                 window=last,
                 judged=said[last].judged,
             )
+    view.memo.put(key, held.mark.encode())
     return changed

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +18,8 @@ from assay.cli.session import As, AsJson, InProject, Session
 from assay.errors import AssayError, Usage
 
 _LEAST = 1.0
+_NEWS = ("windows", "measured", "alerts", "retraining")
+TOKEN = "ASSAY_TOKEN"  # noqa: S105 - the name of the variable
 _PATIENCE = 10
 """Rounds in a row that may fail before the monitor gives up."""
 
@@ -39,22 +43,25 @@ def run(
     project: InProject = "",
     as_json: AsJson = False,
 ) -> None:
-    """Seal what was answered, close windows, count labels, raise alerts, tell the channels.
+    """Seal what was answered, close windows, count labels, raise alerts, tell the channels, and
+    retrain where an approved plan of changes says so.
 
     Runs until it is stopped; with --once, as a scheduled job.  It may be killed at any time and
-    started again anywhere: what is recorded is done, and nothing else is kept.
+    started again anywhere: what is recorded is done, and nothing else is kept.  A service asks with
+    its token in ASSAY_TOKEN, and needs the role pipeline.
 
-    \b
     Example: assay monitor run credit
-             assay monitor run credit --once --json
     """
     if every < _LEAST:
         raise Usage(f"a round every {every:g} seconds", remedy=f"--every {_LEAST:g} or more")
-    session = Session(actor, project, as_json)
+    token = "" if actor else os.environ.get(TOKEN, "")
+    session = Session(actor, project, as_json, token=token)
     session.view(f"monitoring of {name}")
     if once:
-        done = _round(session, name)
+        done, failed = _round(session, name)
         emit(as_json, done, lambda: _tell(done))
+        if failed is not None:
+            raise failed
         return
     _forever(session, name, every, as_json)
 
@@ -67,10 +74,12 @@ def _forever(session: Session, name: str, every: float, as_json: bool) -> None:
     failed = 0
     while True:
         try:
-            done = _round(session, name)
+            done, stopped = _round(session, name)
             failed = 0
-            if as_json or done["windows"] or done["measured"] or done["alerts"]:
+            if any(done.get(what) for what in _NEWS):
                 emit(as_json, done, lambda done=done: _tell(done))
+            if stopped is not None:
+                note(f"retraining: {stopped.message}; the next round goes on with it")
         except AssayError as error:
             failed += 1
             note(f"{error.message}; trying again ({failed} of {_PATIENCE})")
@@ -88,12 +97,37 @@ def _ask_to_stop(stop: threading.Event, number: int) -> None:
     stop.set()
 
 
-def _round(session: Session, name: str) -> dict[str, Any]:
+def _round(session: Session, name: str) -> tuple[dict[str, Any], AssayError | None]:
+    """What a round did, and why a retraining stopped, if one did."""
     from assay.actions.monitoring import observe
 
     workspace = session.workspace
     workspace.view.follow()
-    return observe(session.perform, workspace.view, workspace.layout, session.project, name)
+    done = observe(session.perform, workspace.view, workspace.layout, session.project, name)
+    try:
+        return {**done, "retraining": _retrained(session, name)}, None
+    except AssayError as error:
+        return {**done, "retraining": {"state": "stopped", "why": error.message}}, error
+
+
+def _retrained(session: Session, name: str) -> dict[str, Any] | None:
+    """What an approved plan of changes lets the loop do by itself, done."""
+    from assay.actions.retraining import as_dict, carry_out, due
+
+    wanted = due(session.workspace, session.project, name)
+    if wanted is None:
+        return None
+    with output.progress(session.as_json) as tell:
+        carried = carry_out(
+            session.workspace,
+            session.credential,
+            session.project,
+            name,
+            wanted,
+            folder=Path.cwd(),
+            tell=tell,
+        )
+    return as_dict(carried)
 
 
 def _tell(done: Mapping[str, Any]) -> None:
@@ -109,7 +143,11 @@ def _tell(done: Mapping[str, Any]) -> None:
         say(f"[{colour}]{escape(alert['severity'])}[/] {escape(alert['title'])}")
         for step in alert["next"]:
             say(f"    {escape(step)}")
-    if not any(done[what] for what in ("windows", "measured", "alerts")):
+    if carried := done["retraining"]:
+        for line in carried.get("done", []):
+            say(f"  {escape(line)}")
+        say(f"retraining: {escape(carried['state'])}")
+    if not any(done[what] for what in _NEWS):
         say("nothing new: no window is over, no labels are complete, no alert has changed")
 
 

@@ -14,7 +14,7 @@ from assay.errors import NotFound, Usage
 
 if TYPE_CHECKING:
     from assay.workspace.action import Action
-    from assay.workspace.credentials import Person
+    from assay.workspace.credentials import Credential, Person
     from assay.workspace.door import Workspace
     from assay.workspace.view import View
 
@@ -39,9 +39,13 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exi
 class Session:
     """One command's workspace and person; opens each only when asked."""
 
-    def __init__(self, actor: str = "", project: str = "", as_json: bool = False) -> None:
+    def __init__(
+        self, actor: str = "", project: str = "", as_json: bool = False, *, token: str = ""
+    ) -> None:
+        """`token` stands in for the person's key, where a command may be a service's."""
         self.as_json = as_json
         self._actor = actor
+        self._token = token
         self._project = project
         self._workspace: Workspace | None = None
         self._person: Person | None = None
@@ -81,12 +85,19 @@ class Session:
             self._person = Person(signer, protected=protected)
         return self._person
 
+    @property
+    def credential(self) -> Credential:
+        """The token, else the person."""
+        from assay.workspace.credentials import Token
+
+        return Token(self._token) if self._token else self.person
+
     def perform(self, action: Action) -> Any:
         """Through the door, with progress on standard error."""
         # Before the spinner, which would run over the question for a passphrase.
-        workspace, person = self.workspace, self.person
+        workspace, credential = self.workspace, self.credential
         with output.progress(self.as_json) as progress:
-            return workspace.perform(person, action, progress=progress)
+            return workspace.perform(credential, action, progress=progress)
 
     def view(self, about: str) -> View:
         """The project's evidence, read through the door; `about` says at what is looked."""
