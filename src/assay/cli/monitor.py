@@ -201,7 +201,8 @@ def _status(told: Mapping[str, Any]) -> None:
     say(f"  {told['promise']}")
     for stream, figures in told["streams"].items():
         share = figures["evidence"] / figures["limit"]
-        say(f"  {stream}: {100 * share:.0f} % of the way to an alarm (on a logarithmic scale)")
+        how = "in alarm" if share >= 1 else f"{100 * share:.0f} % of the way to an alarm"
+        say(f"  {stream}: {how}")
     for alert in told["alerts"]:
         say(f"  {escape(alert['severity'])}: {escape(alert['title'])} ({escape(alert['id'])})")
     if not told["alerts"]:
