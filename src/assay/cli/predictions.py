@@ -117,18 +117,20 @@ def export(
 ) -> None:
     """Take rows out of the log, in the clear, for a purpose that policy allows.
 
+    \b
     Example: assay predictions export credit --out january.parquet \\
         --since 2026-01-01T00:00:00Z --until 2026-02-01T00:00:00Z
     """
     from assay import files
     from assay.actions.predictions import Log, ReadPredictions
 
+    session = Session(actor, project, as_json)
+    _ = session.workspace
     if out.suffix not in _SUFFIXES:
         raise Usage(
             f"{out} is no {' or '.join(_SUFFIXES)} file", remedy="name one", code="export.suffix"
         )
     check_result(out, force=False)
-    session = Session(actor, project, as_json)
     log: Log = session.perform(
         ReadPredictions(
             project=session.project,
