@@ -69,7 +69,11 @@ def parse_timestamp(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError as error:
-        raise Usage(f"{text[:40]!r} is not an RFC 3339 time", code="time") from error
+        raise Usage(
+            f"{text[:40]!r} is not an RFC 3339 time",
+            remedy="write it as 2026-01-31T00:00:00Z",
+            code="time",
+        ) from error
     if at.tzinfo is None:
         raise Usage(f"{text[:40]!r} has no timezone", remedy="append Z for UTC", code="time")
     try:

@@ -86,22 +86,22 @@ def baseline(
 
     name, version = parse_model_ref(ref)
     session = Session(actor, project, as_json)
-    done: dict[str, Any] = session.perform(
-        SetBaseline(
-            project=session.project,
-            model=name,
-            version=version,
-            data=data,
-            window=window,
-            false_alarms=false_alarms,
-            windows_a_year=windows_a_year,
-            smallest_shift=plans.SHIFT if smallest_shift is None else smallest_shift,
-            horizon=horizon,
-            slices=tuple(slice_by or ()),
-            label_cap=plans.LABEL_CAP if label_cap is None else label_cap,
-            ticket=ticket,
-        )
+    asked = SetBaseline(
+        project=session.project,
+        model=name,
+        version=version,
+        data=data,
+        window=window,
+        false_alarms=false_alarms,
+        windows_a_year=windows_a_year,
+        smallest_shift=plans.SHIFT if smallest_shift is None else smallest_shift,
+        horizon=horizon,
+        slices=tuple(slice_by or ()),
+        label_cap=plans.LABEL_CAP if label_cap is None else label_cap,
+        ticket=ticket,
     )
+    asked.plan()  # A knob that cannot be is told before anything is written down.
+    done: dict[str, Any] = session.perform(asked)
     emit(as_json, done, lambda: _say(done))
 
 
@@ -126,3 +126,4 @@ def _say(done: dict[str, Any]) -> None:
     say("how it is watched:")
     for knob, words in Plan.from_dict(done["plan"]).words().items():
         say(f"  --{knob.replace('_', '-').replace('slices', 'slice')}: {escape(words)}")
+    say(f"once it answers: assay monitor run {escape(done['model'])}")

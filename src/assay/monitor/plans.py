@@ -204,8 +204,11 @@ def _check(plan: Plan) -> None:
         ("label_cap", plan.label_cap, 1, 2**53),
     ):
         if not low <= value <= high:
+            option = f"--{name.removesuffix('_a_year') if name[0] == 'f' else name}"
             raise Usage(
-                f"{name} is {value:g}; it lies between {low:g} and {high:g}", code=f"plan.{name}"
+                f"{name} is {value:g}, which is not between {low:g} and {high:g}",
+                remedy=f"give {option.replace('_', '-')} a value between them",
+                code=f"plan.{name}",
             )
     if plan.arl < LEAST_ARL:
         raise Usage(
