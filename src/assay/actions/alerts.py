@@ -15,7 +15,7 @@ import msgspec
 
 from assay.actions import alert_causes
 from assay.actions.people import project_target, subject_of
-from assay.actions.serving import endpoint_target
+from assay.actions.serving import endpoint_target, never_deployed
 from assay.errors import Conflict, NotFound, Usage
 from assay.evidence.state import kind_of
 from assay.monitor import alerts
@@ -255,9 +255,5 @@ def endpoints(view: View, project: str, name: str = "") -> list[str]:
     keys = (key.partition("/") for key in view.state.endpoints)
     known = sorted(endpoint for here, _, endpoint in keys if here == project)
     if name and name not in known:
-        raise NotFound(
-            f"no endpoint {name[:64]} in project {project}",
-            remedy=f"one of {', '.join(known)}" if known else "assay serve MODEL@production",
-            code="endpoint",
-        )
+        raise never_deployed(view, project, name)
     return [name] if name else known

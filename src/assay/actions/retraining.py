@@ -27,6 +27,7 @@ from assay.actions.retraining_steps import (
     retrainings,
     runs_of,
 )
+from assay.actions.serving import never_deployed
 from assay.clock import timestamp
 from assay.errors import Conflict, NotFound, Usage
 from assay.evidence import plans
@@ -211,11 +212,7 @@ class _Loop:
         view, wanted = self._view, self._wanted
         held = view.state.endpoints.get(f"{self._project}/{self._endpoint}")
         if held is None:
-            raise NotFound(
-                f"no endpoint {self._endpoint} in project {self._project}",
-                remedy=f"assay serve {self._endpoint}@production",
-                code="endpoint",
-            )
+            raise never_deployed(view, self._project, self._endpoint)
         plan = self._plan(view, held["model"])
         until = self._workspace.clock.now()
         name = f"{self._endpoint[:40].rstrip('._-')}-{until:%Y%m%dt%H%M%S}"

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from assay.actions.changes import ledger_of
 from assay.actions.people import subject_of
 from assay.actions.run_host import pipeline_digest
-from assay.actions.serving import endpoint_target
+from assay.actions.serving import endpoint_target, never_deployed
 from assay.clock import parse_timestamp, timestamp
 from assay.errors import Conflict, NotFound, Usage
 from assay.evidence import lineage, plan_records, plans
@@ -154,11 +154,7 @@ class Retrain(_OfEndpoint, frozen=True, kw_only=True):
     def _check(self, view: View) -> None:
         held = view.state.endpoints.get(f"{self.project}/{self.endpoint}")
         if held is None:
-            raise NotFound(
-                f"no endpoint {self.endpoint} in project {self.project}",
-                remedy=f"assay serve {self.endpoint}@production",
-                code="endpoint",
-            )
+            raise never_deployed(view, self.project, self.endpoint)
         since, until = parse_timestamp(self.since), parse_timestamp(self.until)
         if not since < until <= parse_timestamp(view.now()):
             raise Usage(

@@ -102,15 +102,32 @@ def _rank(stage: str) -> int:
     return STAGES.index(stage) if stage in STAGES else -1
 
 
+def never_deployed(view: View, project: str, name: str) -> NotFound:
+    """The error for an endpoint that there is not, with what was probably meant."""
+    keys = (key.partition("/") for key in view.state.endpoints)
+    known = sorted(endpoint for here, _, endpoint in keys if here == project)
+    model, _, version = name.partition("@")
+    if version and model in known:
+        remedy = f"an endpoint is called after its model, without a version: {model}"
+    elif known and not view.versions(project, model):
+        remedy = f"one of {', '.join(known)}"
+    else:
+        remedy = f"deploy it: assay serve {model[:64]}@production"
+    return NotFound(f"no endpoint {name[:64]} in project {project}", remedy=remedy, code="endpoint")
+
+
+def known_endpoint(view: View, project: str, name: str) -> None:
+    """Raises `NotFound` unless it was ever deployed: that nothing is found of what is not there
+    says nothing."""
+    if f"{project}/{name}" not in view.state.endpoints:
+        raise never_deployed(view, project, name)
+
+
 def endpoint_target(view: View, project: str, name: str, context: dict[str, Any]) -> Target:
     """An endpoint as a resource: what it serves decides, at every question, whether it may."""
     held = view.state.endpoints.get(f"{project}/{name}")
     if held is None:
-        raise NotFound(
-            f"no endpoint {name} in project {project}",
-            remedy=f"assay serve {name}@production",
-            code="endpoint",
-        )
+        raise never_deployed(view, project, name)
     version = view.version(project, held["model"], held["version"])
     entity = cedar.endpoint_entity(
         project,
