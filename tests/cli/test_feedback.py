@@ -166,7 +166,7 @@ def test_the_status_shows_windows_with_their_coverage_and_what_was_not_used(
     windows = [closed, *({**still, "number": number} for number in range(2, 15))]
     lost = {"records": 1, "bytes": 9, "spool": "s", "why": "damaged", "kept_as": "s.damaged"}
     told: dict[str, Any] = {"endpoint": "credit", "sources": [], "windows": windows[:3]}
-    told |= {"waiting": 1, "lost": [lost]}
+    told |= {"waiting": 1, "written": 0, "lost": [lost]}
     with mock.patch("assay.actions.feedback_status.status", return_value=told):
         shown = answering.ok("feedback", "status", "credit", by="alice").out
         assert "90.0%" in shown

@@ -67,8 +67,8 @@ def logged(_logged: Here, tmp_path: Path) -> Here:
 
 def test_what_waits_is_sealed_and_listed(logged: Here) -> None:
     before = logged.ok("predictions", "list", "credit", by="alice")
-    assert "nothing is sealed yet: assay predictions seal credit" in before.out
-    assert "1 more to be sealed" in before.out
+    assert "nothing is sealed yet" in before.out
+    assert "1 file to be sealed: assay predictions seal credit" in before.out
     assert "sealed 3 rows of credit" in logged.ok("predictions", "seal", "credit", by="alice").out
     told = logged.ok("predictions", "list", "credit", "--json", by="alice").json
     (segment,) = told["segments"]

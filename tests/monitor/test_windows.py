@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.monitor.plans import make
-from assay.monitor.windows import GRACE, Segment, Window, due, period
+from assay.monitor.windows import GRACE, Segment, Window, due, pending, period
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
@@ -110,3 +110,21 @@ def test_each_segment_is_in_at_most_one_window_however_often_one_looks(
     assert len(set(closed)) == len(closed)
     # In the end nothing is left out: of version 2, which answers no more, not even a remainder.
     assert set(closed) == {s.id for s in held}
+
+
+def test_what_waits_for_the_next_window_is_of_the_version_that_answers() -> None:
+    held = [segment("a", NOON), segment("b", NOON, version="2"), segment("c", NOON, rows=30)]
+    by_rows = pending(held, {"a"}, BY_ROWS["1"], serving="1", now=NOON)
+    assert (by_rows.rows, by_rows.of, by_rows.ends) == (30, 100, "")
+    assert by_rows.words == "the next window has 30 of 100 rows"
+    full = pending([*held, segment("d", NOON, rows=80)], (), BY_ROWS["1"], serving="1", now=NOON)
+    assert "the next round closes it" in full.words
+
+
+def test_the_next_window_by_time_ends_with_the_period_of_what_waits() -> None:
+    late = NOON + 3 * DAY
+    waits = pending([segment("a", NOON)], (), DAILY["1"], serving="1", now=late, unsealed=2)
+    assert waits.ends == "2026-03-02T00:00:00.000Z"
+    assert waits.closes == "2026-03-02T00:20:00.000Z"
+    assert "2 answers are not sealed yet" in waits.words
+    assert pending([], (), DAILY["1"], serving="1", now=late).ends == "2026-03-05T00:00:00.000Z"

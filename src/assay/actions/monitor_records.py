@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from assay import canonical
 from assay.actions.baselines import baseline_of
 from assay.actions.people import subject_of
-from assay.actions.prediction_records import segments_of
+from assay.actions.prediction_records import segments_of, spools_of
+from assay.actions.serving import never_deployed
 from assay.clock import parse_timestamp
-from assay.errors import NotFound
 from assay.evidence.state import kind_of
 from assay.monitor import windows
-from assay.monitor.windows import Segment, Window
+from assay.monitor.windows import Pending, Segment, Window
 from assay.types import Digest
+from assay.workspace.layout import Layout
 from assay.workspace.view import View
 
 if TYPE_CHECKING:
@@ -72,11 +73,7 @@ def recorded(view: View, project: str, endpoint: str) -> Recorded:
     """What there is; raises `NotFound` for an endpoint that was never deployed."""
     held = view.state.endpoints.get(f"{project}/{endpoint}")
     if held is None:
-        raise NotFound(
-            f"no endpoint {endpoint} in project {project}",
-            remedy=f"assay serve {endpoint}@production",
-            code="endpoint",
-        )
+        raise never_deployed(view, project, endpoint)
     found: dict[str, list[Predicate]] = {WINDOW: [], PERFORMANCE: []}
     marks: list[str] = []
     subject = about(project, endpoint)[f"monitor-windows:{project}/{endpoint}"]
@@ -108,12 +105,8 @@ def recorded(view: View, project: str, endpoint: str) -> Recorded:
 # -- what is due ----------------------------------------------------------------------------------
 
 
-def due_windows(view: View, held: Recorded) -> list[Window]:
-    """The windows that can be closed now, in their order."""
-    plans = held.plans()
-    if not plans:
-        return []
-    segments = [
+def _segments(view: View, held: Recorded) -> list[Segment]:
+    return [
         Segment(
             id=segment.id,
             version=segment.version,
@@ -123,14 +116,38 @@ def due_windows(view: View, held: Recorded) -> list[Window]:
         )
         for segment in segments_of(view, held.project, held.endpoint)
     ]
+
+
+def due_windows(view: View, held: Recorded) -> list[Window]:
+    """The windows that can be closed now, in their order."""
+    plans = held.plans()
+    if not plans:
+        return []
     ends = [w["to"] for w in held.windows if w["version"] == held.serving]
     return windows.due(
-        segments,
+        _segments(view, held),
         held.closed,
         plans,
         serving=held.serving,
         now=parse_timestamp(view.now()),
         since=parse_timestamp(max(ends)) if ends else None,
+    )
+
+
+def pending(view: View, layout: Layout, held: Recorded) -> Pending | None:
+    """What waits for the next window of the version that answers; None where it is not watched."""
+    from assay.monitor import spool
+
+    plan = held.plans().get(held.serving)
+    if plan is None:
+        return None
+    return windows.pending(
+        _segments(view, held),
+        held.closed,
+        plan,
+        serving=held.serving,
+        now=parse_timestamp(view.now()),
+        unsealed=spool.unsealed(spools_of(layout, held.project, held.endpoint)),
     )
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 from assay.actions import alerts, notifications
 from assay.actions.alerts import alert_target
 from assay.actions.feedback import SealFeedback, joined
@@ -23,6 +25,7 @@ from assay.actions.monitor_records import (
     about,
     closing,
     due_windows,
+    pending,
     readings,
     recorded,
 )
@@ -341,6 +344,9 @@ def observe(
         if not closed:
             break
     done["alerts"] = raise_alerts(perform, view, project, endpoint)
+    held = recorded(view, project, endpoint)
+    done["version"], done["watched"] = held.serving, held.serving in held.baselines
+    done["next"] = msgspec.to_builtins(found) if (found := pending(view, layout, held)) else None
     done["told"] = notifications.notify(perform, view, layout, project, endpoint)
     return done
 

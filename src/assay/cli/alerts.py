@@ -63,11 +63,12 @@ def list_(
         windows = alert_causes.windows(view, session.project, one)
         if windows:
             last = windows[max(windows)]["to"]
-            note(f"{escape(one)}: watched until {escape(last[:16])}Z, {len(windows):,} windows")
+            count = counted(len(windows), "window")
+            note(f"{escape(one)}: watched until {escape(last[:16])}Z, {count}")
         else:
             note(
-                f"[yellow]{escape(one)} is not watched[/]: no window of it was ever closed "
-                f"(assay monitor run {escape(one)})"
+                f"[yellow]nothing is known of {escape(one)} yet[/]: no window of it was ever "
+                f"closed (assay monitor status {escape(one)})"
             )
     # Whoever looks at alerts is who should hear of a report that is owed.
     held = [i for one in chosen for i in incidents_of(view, session.project, one)]

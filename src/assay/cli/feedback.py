@@ -135,8 +135,18 @@ def _open(name: str, told: Mapping[str, Any]) -> None:
             f"{counted(told['waiting'], 'file')} of labels to be sealed: "
             f"assay feedback seal {escape(name)}"
         )
+    _written(told["written"])
     for loss in told["lost"]:
         say(_lost(loss))
+
+
+def _written(batches: int) -> None:
+    """What a running server has open is not for others to seal: say whose turn it is."""
+    if batches:
+        say(
+            f"{counted(batches, 'request')} with labels are with a running server, which has them "
+            "sealed every five minutes and when it stops"
+        )
 
 
 def _lost(loss: Mapping[str, Any]) -> str:
@@ -154,6 +164,8 @@ def seal(name: Name, actor: As = "", project: InProject = "", as_json: AsJson = 
     Example: assay feedback seal credit
     """
     from assay.actions.feedback import SealFeedback
+    from assay.actions.feedback_records import spool_of
+    from assay.monitor.spool import written
 
     session = Session(actor, project, as_json)
     done: dict[str, Any] = session.perform(SealFeedback(project=session.project, endpoint=name))
@@ -162,6 +174,7 @@ def seal(name: Name, actor: As = "", project: InProject = "", as_json: AsJson = 
         say(f"sealed {counted(done['labels'], 'label')} of [bold]{escape(name)}[/]")
         for loss in done["lost"]:
             say(_lost(loss))
+        _written(written(spool_of(session.workspace.layout, session.project, name)))
 
     emit(as_json, done, human)
 

@@ -13,7 +13,7 @@ import typer
 
 from assay.cli import monitor_baseline, monitor_report, output
 from assay.cli.groups import Group
-from assay.cli.output import emit, escape, note, say
+from assay.cli.output import counted, emit, escape, note, say
 from assay.cli.session import As, AsJson, InProject, Session
 from assay.errors import AssayError, Usage
 
@@ -131,6 +131,8 @@ def _retrained(session: Session, name: str) -> dict[str, Any] | None:
 
 
 def _tell(done: Mapping[str, Any]) -> None:
+    from assay.monitor.windows import Pending
+
     for window in done["windows"]:
         said = "" if window["state"] == "ok" else f" ({escape(window['state'])})"
         span = f"{window['from'][:16]} to {window['to'][:16]}"
@@ -147,8 +149,16 @@ def _tell(done: Mapping[str, Any]) -> None:
         for line in carried.get("done", []):
             say(f"  {escape(line)}")
         say(f"retraining: {escape(carried['state'])}")
-    if not any(done[what] for what in _NEWS):
-        say("nothing new: no window is over, no labels are complete, no alert has changed")
+    if not done["watched"]:
+        _unwatched(done)
+    elif not any(done[what] for what in _NEWS):
+        say(f"nothing new: {Pending(**done['next']).words}")
+
+
+def _unwatched(told: Mapping[str, Any]) -> None:
+    served = f"{escape(told['endpoint'])}@{escape(told['version'])}"
+    say(f"[bold]{served}[/] is not watched: nobody has measured what is normal for it")
+    say(f"  assay monitor baseline {served}")
 
 
 def status(
@@ -159,7 +169,7 @@ def status(
     Example: assay monitor status credit
     """
     from assay.actions.alerts import alerts_of
-    from assay.actions.monitor_records import readings, recorded
+    from assay.actions.monitor_records import pending, readings, recorded
 
     session = Session(actor, project, as_json)
     view = session.view(f"monitoring of {name}")
@@ -169,18 +179,25 @@ def status(
         found = readings(held)
     open_alerts = [a for a in alerts_of(view, session.project, name) if a.open]
     plan = held.plans().get(held.serving)
-    last = held.windows[-1] if held.windows else None
+    waits = pending(view, session.workspace.layout, held)
+    mine = [w for w in held.windows if w["version"] == held.serving]
+    last = mine[-1] if mine else None
+    known = {w["number"] for w in mine}
+    said = [reading for reading in found.readings() if reading.number in known]
     told: dict[str, Any] = {
         "endpoint": name,
         "version": held.serving,
         "watched": plan is not None,
         "promise": plan.promise if plan else None,
-        "windows": len(held.windows),
+        "windows": len(mine),
+        "compared": len(said),
         "last": last["to"] if last else None,
-        "labelled": len(held.performances),
+        "state": last["state"] if last else None,
+        "labelled": len(known & held.figures().keys()),
+        "next": waits,
         "streams": {
             stream: {"evidence": e.log_e, "limit": e.limit, "crossed": e.crossed}
-            for reading in found.readings()[-1:]
+            for reading in said[-1:]
             for stream, e in reading.streams.items()
         },
         "alerts": [
@@ -192,18 +209,27 @@ def status(
 
 
 def _status(told: Mapping[str, Any]) -> None:
-    served = f"{escape(told['endpoint'])}@{escape(told['version'])}"
     if not told["watched"]:
-        say(f"[bold]{served}[/] is not watched: nobody has measured what is normal for it")
-        say(f"  assay monitor baseline {served}")
-        return
-    say(f"[bold]{served}[/], {told['windows']:,} windows, {told['labelled']:,} with labels")
+        _unwatched(told)
+    else:
+        _watched(told)
+    for alert in told["alerts"]:
+        say(f"  {escape(alert['severity'])}: {escape(alert['title'])} ({escape(alert['id'])})")
+    if told["watched"] and not told["alerts"]:
+        say("  no alert is open")
+
+
+def _watched(told: Mapping[str, Any]) -> None:
+    served = f"{escape(told['endpoint'])}@{escape(told['version'])}"
+    count = counted(told["windows"], "window")
+    say(f"[bold]{served}[/], {count}, {told['labelled']:,} with labels")
     say(f"  {told['promise']}")
+    if told["windows"] and not told["compared"]:
+        say("  [yellow]no window can be compared[/]: they were counted for an earlier baseline")
+    elif told["state"] not in ("ok", None):
+        say(f"  [yellow]the last window, until {told['last'][:16]}Z, is {told['state']}[/]")
     for stream, figures in told["streams"].items():
         share = figures["evidence"] / figures["limit"]
         how = "in alarm" if share >= 1 else f"{100 * share:.0f} % of the way to an alarm"
         say(f"  {stream}: {how}")
-    for alert in told["alerts"]:
-        say(f"  {escape(alert['severity'])}: {escape(alert['title'])} ({escape(alert['id'])})")
-    if not told["alerts"]:
-        say("  no alert is open")
+    say(f"  {told['next'].words}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from assay.cli.groups import Group
-from assay.cli.output import check_result, emit, escape, note, say, table
+from assay.cli.output import check_result, counted, emit, escape, note, say, table
 from assay.cli.session import As, AsJson, InProject, Session
 from assay.errors import Usage
 
@@ -42,15 +42,18 @@ def list_predictions(
     Example: assay predictions list credit
     """
     from assay.actions.prediction_records import losses_of, segments_of, spools_of
+    from assay.actions.serving import known_endpoint
     from assay.clock import parse_timestamp
-    from assay.monitor.spool import waiting
+    from assay.monitor.spool import waiting, written
 
     session = Session(actor, project, as_json)
     view = session.view(f"predictions of {name}")
+    known_endpoint(view, session.project, name)
     bounds = [parse_timestamp(text) if text else None for text in (since, until)]
     found = segments_of(view, session.project, name, *bounds)
     lost = losses_of(view, session.project, name)
-    unsealed = len(waiting(spools_of(session.workspace.layout, session.project, name)))
+    spools = spools_of(session.workspace.layout, session.project, name)
+    unsealed, answers = len(waiting(spools)), written(spools)
     alive = set(session.workspace.store.rings.names())
 
     def human() -> None:
@@ -66,10 +69,12 @@ def list_predictions(
             ]
             for s in found
         ]
-        empty = f"nothing is sealed yet: assay predictions seal {name}"
+        empty = "nothing is sealed yet" if unsealed or answers else "nothing was answered yet"
         table(["from", "to", "version", "requests", "rows", "people", ""], rows, empty=empty)
         if unsealed:
-            say(f"{unsealed:,} more to be sealed: assay predictions seal {escape(name)}")
+            files = counted(unsealed, "file")
+            say(f"{files} to be sealed: assay predictions seal {escape(name)}")
+        _written(answers)
         for loss in lost:
             kept = f"; kept as {escape(loss.kept_as)}" if loss.kept_as else ""
             say(
@@ -77,8 +82,17 @@ def list_predictions(
                 f"{escape(loss.segment)} ({escape(loss.why)}){kept}"
             )
 
-    told = {"segments": found, "lost": lost, "waiting": unsealed}
+    told = {"segments": found, "lost": lost, "waiting": unsealed, "written": answers}
     emit(as_json, told, human)
+
+
+def _written(answers: int) -> None:
+    """What a running server has open is not for others to seal: say whose turn it is."""
+    if answers:
+        say(
+            f"{counted(answers, 'answered request')} with a running server, which has them sealed "
+            "every five minutes and when it stops"
+        )
 
 
 @predictions.command("seal")
@@ -87,7 +101,9 @@ def seal(name: Name, actor: As = "", project: InProject = "", as_json: AsJson = 
 
     Example: assay predictions seal credit
     """
+    from assay.actions.prediction_records import spools_of
     from assay.actions.predictions import SealPredictions
+    from assay.monitor.spool import written
 
     session = Session(actor, project, as_json)
     done: dict[str, Any] = session.perform(SealPredictions(project=session.project, endpoint=name))
@@ -99,6 +115,7 @@ def seal(name: Name, actor: As = "", project: InProject = "", as_json: AsJson = 
                 f"[red]lost[/]: {loss['records']:,} requests and {loss['bytes']:,} bytes of "
                 f"{escape(loss['segment'])} ({escape(loss['why'])})"
             )
+        _written(written(spools_of(session.workspace.layout, session.project, name)))
 
     emit(as_json, done, human)
 

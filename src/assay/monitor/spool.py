@@ -37,6 +37,7 @@ from assay.monitor.spoolfile import (
     Damage,
     Header,
     Recovered,
+    count,
     frame,
     read,
 )
@@ -51,7 +52,9 @@ __all__ = [
     "Values",
     "read",
     "recover",
+    "unsealed",
     "waiting",
+    "written",
 ]
 
 SYNC = 0.05
@@ -299,6 +302,16 @@ def waiting(folder: Path) -> list[Path]:
             if handle is not None:
                 found.append(path)
     return found
+
+
+def unsealed(folder: Path) -> int:
+    """The records in all spools, also those that living processes write: see `spoolfile.count`."""
+    return sum(map(count, folder.glob(f"*{SUFFIX}"))) if folder.exists() else 0
+
+
+def written(folder: Path) -> int:
+    """The records in spools that living processes write."""
+    return unsealed(folder) - sum(map(count, waiting(folder)))
 
 
 @contextlib.contextmanager

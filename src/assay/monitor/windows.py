@@ -94,6 +94,59 @@ def due(
     return found
 
 
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """The next window of the version that answers: what it has, and when it is closed."""
+
+    rows: int
+    """What is sealed and in no window yet."""
+    of: int | None = None
+    """How many rows close it; None where time does."""
+    ends: str = ""
+    closes: str = ""
+    unsealed: int = 0
+    """Requests that were answered and are not sealed yet; not among the rows."""
+
+    @property
+    def words(self) -> str:
+        """In a sentence without its end."""
+        if self.of is not None and self.rows >= self.of:
+            said = f"the next window has its {self.of:,} rows: the next round closes it"
+        elif self.of is not None:
+            said = f"the next window has {self.rows:,} of {self.of:,} rows"
+        else:
+            said = (
+                f"the next window has {self.rows:,} rows, ends at {self.ends[:16]}Z and is closed "
+                f"{GRACE.seconds // 60} minutes later"
+            )
+        if self.unsealed:
+            noun = "answer is" if self.unsealed == 1 else "answers are"
+            said += (
+                f"; {self.unsealed:,} {noun} not sealed yet (a round seals what the server has "
+                "handed over, which it does every five minutes)"
+            )
+        return said
+
+
+def pending(
+    segments: Iterable[Segment],
+    closed: Collection[str],
+    plan: Plan,
+    *,
+    serving: str,
+    now: datetime,
+    unsealed: int = 0,
+) -> Pending:
+    """What waits for the next window of the version that answers."""
+    held = [s for s in segments if s.version == serving and s.id not in closed]
+    rows = sum(segment.rows for segment in held)
+    if plan.every_seconds is None:
+        return Pending(rows=rows, of=plan.rows, unsealed=unsealed)
+    first = min((segment.start for segment in held), default=now)
+    _, end = period(first, plan.every_seconds)
+    ends, closes = timestamp(end), timestamp(end + GRACE)
+    return Pending(rows=rows, ends=ends, closes=closes, unsealed=unsealed)
+
+
 def period(at: datetime, seconds: int) -> tuple[datetime, datetime]:
     """The stretch of `seconds` that a time lies in; a day begins at midnight UTC."""
     start = _EPOCH + timedelta(seconds=int((at - _EPOCH).total_seconds() // seconds) * seconds)

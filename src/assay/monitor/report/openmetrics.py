@@ -155,7 +155,11 @@ def _parts(report: Report) -> Iterator[_Family]:
     yield _gauge(
         "feature_evidence",
         "Evidence against one input or answer, as a multiple of what an alarm needs.",
-        [({"feature": f.name}, _multiple(f.log_e, f.limit)) for f in features],
+        # Where no window was compared, nobody looked: that is no small figure.
+        [
+            ({"feature": f.name}, _multiple(f.log_e, f.limit) if f.history else None)
+            for f in features
+        ],
     )
     yield _gauge(
         "feature_psi",
