@@ -233,7 +233,7 @@ def read(data: bytes, *, open_sealed: Opener | None = None) -> tuple[pl.DataFram
     try:
         said = pl.read_parquet_metadata(io.BytesIO(data)).get(_NAME, "")
         frame = pl.read_parquet(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise _no_segment() from error
     try:
         meta = msgspec.convert(canonical.decode(said.encode()), Meta)
