@@ -226,7 +226,8 @@ def read(data: bytes, *, open_sealed: Opener | None = None) -> tuple[pl.DataFram
 
     Rows about people are opened by `open_sealed`; those that it cannot open, and without it all of
     them, are left out and counted in `Meta.erased`.  Raises `Corrupt` for bytes that are no
-    segment, or of a format that is not known.
+    segment, or of a format that is not known.  The bytes come out of a seal that nobody else can
+    make: what was altered ends there, for the reader of Parquet itself would not survive it.
     """
     import polars as pl
 
