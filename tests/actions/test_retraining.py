@@ -10,15 +10,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from workspace.town import Town, copy_of
+from workspace.town import Town, copy_of, dataset
 
 from assay import ids
-from assay.actions.challenges import Challenge
+from assay.actions.challenges import Challenge, trained_until
 from assay.actions.changes import ApproveChange
+from assay.actions.feedback import AddFeedback
 from assay.actions.reading import ExportEvidence
 from assay.actions.release import Approve, Promote
 from assay.actions.retraining import due, give_up
 from assay.actions.retraining_steps import retrainings
+from assay.clock import timestamp
 from assay.errors import Denied, NotFound, Usage, Verification
 from assay.evidence.state import kind_of
 from assay.govern.replay import check_deed
@@ -313,3 +315,53 @@ def test_a_promotion_after_an_approval_was_taken_back_does_not_verify(
     data = forged(town, lambda _: None)
     with pytest.raises(Verification, match="plan of changes"):
         verify(data, now=town.clock.at, pinned=town.ws.layout.pinned)
+
+
+# -- chosen by who asks ----------------------------------------------------------------------------
+
+
+def test_no_challenge_counts_that_puts_all_slices_together(winning: Town, copied: Copied) -> None:
+    """Every figure as the plan wants it, and no slice in which harm could show."""
+    town = copied(winning)
+    rules = {"horizon": "30m", "alpha": 0.05, "least_rows": 200, "slice_rows": 10**9}
+    assert town.do("eve", Challenge(**CANDIDATE, rules={**rules, "slices": ["a"]}))["won"]
+    assert not _context(town)["change"]["won"]
+
+
+def test_who_registers_the_test_rows_anew_does_not_choose_since_when_rows_count(
+    winning: Town, copied: Copied
+) -> None:
+    town = copied(winning)
+    found = town.ws.view.version("alpha", "score", "2")
+    before = trained_until(town.ws.view, found)
+    name = str(found.details["test"])
+    assert town.ws.view.dataset("alpha", name).content == found.details["tested_on"]
+    lines = (town.repo / "test.csv").read_text().splitlines()
+    (town.repo / "other.csv").write_text("\n".join(lines[:-1]) + "\n")
+    town.do("sam", dataset(town.repo, name, file="other.csv"))
+    assert town.ws.view.dataset("alpha", name).content != found.details["tested_on"]
+    assert trained_until(town.ws.view, found) == before
+
+
+def test_the_first_source_decides_no_challenge_where_others_usually_label(
+    made: Town, copied: Copied
+) -> None:
+    town = copied(made)
+    town.clock.advance(timedelta(hours=1))
+    request = answer(town, 300, 2, labels=False)
+    false = [{"id": f"{request.id}/{at}", "label": at % 2} for at in range(300)]
+    town.do("web", AddFeedback.of("alpha", "score", false))
+    town.clock.advance(timedelta(hours=1))
+    rules = {"horizon": "30m"}
+    assert town.do("eve", Challenge(**CANDIDATE, rules=rules))["rows"] == 300
+    told = {
+        "number": 0,
+        "from": timestamp(town.clock.at - timedelta(days=2)),
+        "to": timestamp(town.clock.at - timedelta(days=1)),
+        "sources": {"id-sam": {"used": 100}},
+    }
+    about = "monitor-windows:alpha/score"
+    window = town.statement("performance", told, "alpha", about=about, producer="assay.monitor/1")
+    town.slip_in(window, town.workspace_key)
+    town.ws.view.follow()
+    assert town.do("eve", Challenge(**CANDIDATE, rules=rules))["rows"] == 0

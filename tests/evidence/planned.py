@@ -331,6 +331,7 @@ def world(**changed: Any) -> World:
         {"score@2.onnx": SERVED},
         {
             "name": "score",
+            "retraining": RETRAINING,
             "champion": {"version": "1", "digest": digest("1"), "until": day(5)},
             "challenger": {"version": "2", "digest": SERVED, "until": day(40)},
             "from": day(40),

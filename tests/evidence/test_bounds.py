@@ -9,6 +9,7 @@ import pytest
 
 from .planned import (
     ARTIFACT,
+    LOG,
     PROJECT,
     SERVED,
     TEST,
@@ -129,6 +130,10 @@ def decimal(text: str) -> dict[str, Any]:
 
 BUILD = ("buildDefinition",)
 OUTSIDE: dict[str, Change] = {
+    "the same bytes were assessed under another name": lambda m: setattr(
+        m.said["quality"], "subject", {"other@1.onnx": SERVED}
+    ),
+    "it was assessed on other rows than were held out": detail("tested_on", LOG),
     "the plan is for another model": lambda m: setattr(m.version, "name", "other"),
     "it is promoted too late": lambda m: setattr(m, "now", day(101)),
     "the retraining began too late": lambda m: setattr(m.said["begun"], "at", day(101)),
@@ -195,6 +200,8 @@ OUTSIDE: dict[str, Change] = {
     "an unknown number of rows": no_fact("rows"),
 }
 UNBEATEN: dict[str, Change] = {
+    "asked by somebody's own rules": at("challenge", "retraining", to=""),
+    "asked by the rules of another retraining": at("challenge", "retraining", to="other"),
     "it did not win": at("challenge", "won", to=False),
     "something like won": at("challenge", "won", to=1),
     "against another version": at("challenge", "champion", "version", to="0"),

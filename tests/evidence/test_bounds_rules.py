@@ -330,3 +330,15 @@ def test_the_run_of_a_name_is_looked_for_under_the_digest_that_the_runner_files_
 def test_a_plan_with_every_bound_reads_back_the_same() -> None:
     made = plans.read(plan())
     assert plans.read(msgspec.to_builtins(made)) == made
+
+
+def test_a_challenge_that_somebody_asked_by_rules_of_their_own_replaces_none() -> None:
+    """With every slice put together, harm to one of them would not show."""
+    made = world()
+    pooled = [{"column": "sex", "value": "(others)", "rows": 600, "harm": {"upper": 0.01}}]
+    again(made, retraining="", slices=pooled)
+    assert made.open()
+    made.said["challenge"].predicate["slices"][0]["harm"]["upper"] = 0.2
+    assert not made.open()
+    del made.said["challenge"]
+    assert not made.open()

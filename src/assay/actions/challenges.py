@@ -166,7 +166,8 @@ class Challenge(Action, frozen=True, kw_only=True):
         self, doing: Doing, rules: Rules, found: VersionState, since: datetime, until: datetime
     ) -> Joined:
         """The requests, with the labels that came within the horizon after each."""
-        from assay.actions.feedback_records import caps_of, read_labels
+        from assay.actions.collecting import caps_between
+        from assay.actions.feedback_records import read_labels
         from assay.actions.predictions import ReadPredictions
         from assay.clock import TOLERANCE
         from assay.monitor import feedback
@@ -193,7 +194,7 @@ class Challenge(Action, frozen=True, kw_only=True):
             horizon=plans.duration(rules.horizon),
             ids=ids,
             classes=found.details.get("classes") or [],
-            caps=caps_of(doing.view, self.project, self.model),
+            caps=caps_between(doing.view, self.project, self.model, since, until),
         )
 
     def _losses(
@@ -291,9 +292,13 @@ def trained_until(view: View, version: VersionState) -> str:
         if r.collected is not None
     }
     seen = lineage.went_into(ledger, version.artifact)
+    # As it was then: whoever registers the name anew must not choose since when rows count.
+    tested = version.details.get("tested_on")
     test = view.state.datasets.get(f"{version.project}/{version.details.get('test')}")
-    if test is not None:
-        seen |= lineage.went_into(ledger, test.content)
+    if tested is None and test is not None:
+        tested = test.content
+    if tested:
+        seen |= lineage.went_into(ledger, Digest(str(tested)))
     times = [
         collected.get(digest)
         or _registered(view, version.project, Digest(digest), "dataset")

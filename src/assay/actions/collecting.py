@@ -178,7 +178,13 @@ class CollectDataset(Action, frozen=True, kw_only=True):
                 since=cast("datetime", log.frame["at"].min()),
                 closes=now + _LATER,
                 until=now,
-                caps=self._caps(doing.view),
+                caps=caps_between(
+                    doing.view,
+                    self.project,
+                    self.endpoint,
+                    parse_timestamp(self.from_) if self.from_ else None,
+                    parse_timestamp(self.to) if self.to else None,
+                ),
             )
         if found is None or not found.counts["labelled"]:
             counts = {k: v for k, v in found.counts.items() if v} if found else {}
@@ -189,23 +195,6 @@ class CollectDataset(Action, frozen=True, kw_only=True):
                 details={"counts": counts, "erased": log.erased},
             )
         return found
-
-    def _caps(self, view: View) -> Caps:
-        """As monitoring has it: a source counts for what it gave in windows of this time, or for as
-        much as the others."""
-        from assay.actions.feedback_records import caps_of
-
-        usual: dict[str, float] = {}
-        for told in recorded(view, self.project, self.endpoint).performances:
-            if (self.from_ and told["to"] < _spelt(self.from_)) or (
-                self.to and told["from"] >= _spelt(self.to)
-            ):
-                continue
-            sources = cast("dict[str, dict[str, int]]", told.get("sources") or {})
-            for source, counts in sources.items():
-                usual[source] = usual.get(source, 0.0) + counts.get("used", 0)
-        usual = {source: count for source, count in usual.items() if count}
-        return replace(caps_of(view, self.project, self.endpoint), usual=usual)
 
     def _declared(self, trained: DatasetState, columns: list[str]) -> Declared:
         held = trained.details
@@ -242,8 +231,30 @@ class CollectDataset(Action, frozen=True, kw_only=True):
         return there if alike else None
 
 
-def _spelt(text: str) -> str:
-    return timestamp(parse_timestamp(text))
+def caps_between(
+    view: View, project: str, endpoint: str, since: datetime | None, until: datetime | None
+) -> Caps:
+    """What one source may give of the requests of a time, as monitoring has it: as much as it gave
+    in the windows of this time, or as the others give.
+
+    Where none of these was judged, what it usually gave in a window before: whoever comes first is
+    nobody of whom that is known.
+    """
+    from assay.actions.feedback_records import caps_of
+    from assay.monitor import feedback
+
+    figures = list(recorded(view, project, endpoint).figures().values())
+    given: dict[str, float] = {}
+    for told in figures:
+        before = since is not None and parse_timestamp(told["to"]) < since
+        if before or (until is not None and parse_timestamp(told["from"]) >= until):
+            continue
+        sources = cast("dict[str, dict[str, int]]", told.get("sources") or {})
+        for source, counts in sources.items():
+            given[source] = given.get(source, 0.0) + counts.get("used", 0)
+    usual = {source: count for source, count in given.items() if count}
+    usual = usual or feedback.usual([told.get("sources") or {} for told in figures])
+    return replace(caps_of(view, project, endpoint), usual=usual)
 
 
 def rows_of(

@@ -124,6 +124,7 @@ class RegisterModel(Action, frozen=True, kw_only=True):
             # The name may be registered anew, with other rows.
             "trained_on": self._trained_on(doing.view),
             "test": self.test,
+            "tested_on": self._content(doing.view, self.test),
             "label": self.label,
             "positive": self.positive,
             "threshold": self.threshold,
@@ -186,7 +187,10 @@ class RegisterModel(Action, frozen=True, kw_only=True):
         return {"provenance": "observed", "run": self.run, "build": made.envelope_digest}
 
     def _trained_on(self, view: View) -> str:
-        return view.dataset(self.project, self.train).content if self.train else ""
+        return self._content(view, self.train)
+
+    def _content(self, view: View, name: str) -> str:
+        return view.dataset(self.project, name).content if name else ""
 
     def _served(
         self,

@@ -192,14 +192,7 @@ class _Judge:
                 found.extend(check() or ())
             except _Outside as error:
                 found.append(str(error))
-            except (
-                AssayError,
-                KeyError,
-                TypeError,
-                ValueError,
-                AttributeError,
-                IndexError,
-            ) as error:
+            except (AssayError, LookupError, TypeError, ValueError, AttributeError) as error:
                 # Whatever cannot be read is not shown.
                 found.append(f"a statement cannot be read: {type(error).__name__}: {error}"[:300])
         return found
@@ -348,12 +341,16 @@ class _Judge:
         served = cast("Digest", self._version.served)
         complaints = ["it was not assessed"]
         for item in self._ledger.told(served, "quality", QUALITY):
+            # What was found of the same bytes under another name shows nothing of this one's facts.
+            if not any(subject.name in self._version.names for subject in item.statement.subject):
+                continue
             content = str(item.statement.predicate["datasets"]["data"]["content"])
             _, outside = self._looking().walk(content)
-            if not outside and content != self._version.details.get("trained_on"):
+            held_out = self._version.details.get("tested_on") or content
+            if not outside and content == held_out != self._version.details.get("trained_on"):
                 self._cited.add(item.envelope_digest)
                 return
-            complaints = outside or ["it was assessed on what it was trained on"]
+            complaints = outside or ["it was assessed on other rows than were held out for it"]
         yield complaints[0]
 
     def _check_facts(self) -> Iterator[str]:
@@ -374,10 +371,12 @@ class _Judge:
             if item.statement.predicate.get("name") == self._version.name
             and item.statement.predicate["challenger"]["version"] == self._version.version
         ]
-        if not held:
-            raise _Outside("it was not compared with the version in production")
+        # Only a retraining's own challenge goes by all rules of its plan, and not by the asker's.
+        planned = [i for i in held if i.statement.predicate.get("retraining") == self._id]
+        if not planned:
+            raise _Outside("it was not compared, by its plan's rules, with what is in production")
         # A later one has the rows of those before it, and more.
-        last = held[-1]
+        last = planned[-1]
         self._cited.add(last.envelope_digest)
         told = last.statement.predicate
         champion.append(str(told["champion"]["version"]))
