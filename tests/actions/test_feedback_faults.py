@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ from assay.actions.feedback_records import (
 )
 from assay.actions.prediction_records import ring_for
 from assay.clock import timestamp
-from assay.errors import Corrupt
+from assay.errors import Corrupt, Unavailable
 from assay.monitor import spool
+from assay.monitor.feedback import Caps
 
 from .labelling import add, body, deploy, held, look, recorder, seal, some
 
@@ -72,6 +75,7 @@ def given(town: Town) -> set[str]:
             left._dirty.set()
             os.close(left._handle)
             left._handle = -1
+            left._syncing.join()  # It may have a copy of the handle, and with it the lock.
     return set(names)
 
 
@@ -195,3 +199,66 @@ def test_labels_stay_when_garbage_is_collected_and_go_with_their_ring(town: Town
     assert look(town).height == 0
     assert add(town, some(1))["accepted"] == 1
     assert look(town).height == 1
+
+
+# -- who decides, and what is remembered -----------------------------------------------------------
+
+
+def test_a_thread_that_keeps_labels_decides_about_nobody(town: Town) -> None:
+    """It must not look at a state that the event loop changes meanwhile."""
+    take = recorder(town)
+    raised: list[BaseException] = []
+
+    def keep() -> None:
+        try:
+            take(town.tokens["web"], body(*some(1)))
+        except BaseException as error:
+            raised.append(error)
+
+    for _ in range(2):
+        thread = threading.Thread(target=keep)
+        thread.start()
+        thread.join()
+        take.permit(town.tokens["web"])
+    (error,) = raised  # The first: nobody had been asked.
+    assert isinstance(error, Unavailable)
+    assert "decided" in error.message
+
+
+def test_of_more_tokens_than_are_remembered_none_that_is_on_its_way_is_forgotten(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback_recorder, "_MOST_TOKENS", 1)
+    seconds = [0.0]
+    take = recorder(town, _monotonic=lambda: seconds[0])
+    take.permit(town.tokens["web"])
+    with pytest.raises(Unavailable, match="too many"):
+        take.permit(town.tokens["ci"])
+    assert take(town.tokens["web"], body(*some(1)))["accepted"] == 1
+
+
+def test_what_a_source_gave_today_is_not_forgotten_for_others(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback_recorder, "_MOST_TOKENS", 2)
+    take = recorder(town)
+    take.permit(town.tokens["web"])
+    take._days["id-other"] = take._days[town.ids["web"]]  # pyright: ignore[reportPrivateUsage]
+    take._tokens.clear()  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(Unavailable, match="sources"):
+        take.permit(town.tokens["ci"])
+    town.clock.advance(timedelta(days=1))
+    assert take.permit(town.tokens["ci"]) == town.ids["ci"]
+
+
+def test_what_a_process_that_died_had_kept_counts_for_the_day(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each restart would give a source another day's labels."""
+    monkeypatch.setattr(feedback_recorder, "caps_of", lambda *_: Caps(day=5))
+    given(town)  # Two by each source in each of two spools.
+    with recorder(town) as take:
+        assert take(town.tokens["web"], body(*some(3)))["refused"] == {"cap": 2}
+    seal(town)
+    with recorder(town) as again:
+        assert again(town.tokens["web"], body(*some(1)))["refused"] == {"cap": 1}

@@ -244,3 +244,10 @@ def test_a_batch_with_other_columns_is_refused() -> None:
     pl.DataFrame({"a": [1]}).write_parquet(out)
     with pytest.raises(Corrupt, match="columns"):
         unpack(b"assay/labels/v1\n" + out.getvalue())
+
+
+@pytest.mark.parametrize("part", [b"\xff", b"\xed\xa0\x80", b"\xc0\xaf"])
+def test_a_body_that_is_no_utf8_is_refused_as_one(part: bytes) -> None:
+    for form in (b"%s", b'{"labels": [{"id": "%s"}]}', b'{"labels": [{"label": "%s"}]}'):
+        with pytest.raises(Usage, match="body"):
+            parse(form % part)

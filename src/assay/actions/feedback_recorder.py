@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -21,6 +21,7 @@ from assay.actions.feedback_records import (
     caps_of,
     classes_of,
     given_today,
+    is_recorded,
     spool_of,
 )
 from assay.actions.prediction_records import ring_for
@@ -31,6 +32,7 @@ from assay.workspace.segments import Segments
 if TYPE_CHECKING:
     from assay.monitor.labels import Classes
     from assay.monitor.spool import Spool
+    from assay.store import Ring
     from assay.workspace.door import Workspace
 
 SPOOL_KIND = "labels"
@@ -40,6 +42,8 @@ ROLL_BYTES = 16 << 20
 PERMIT_SECONDS = 1.0
 """How old a permit may be when labels are kept, once anything changed."""
 _MOST_TOKENS = 10_000
+_FORGET_SECONDS = 120.0
+"""After which a permit is of no request that is still on its way."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -63,6 +67,26 @@ def microseconds(at: datetime) -> int:
 def moment(since: int) -> datetime:
     """The inverse of `microseconds`."""
     return _EPOCH + since * _MICROSECOND
+
+
+def _left(folder: Path, ring_of: Callable[[str], Ring]) -> Iterator[tuple[str, str, date, int]]:
+    """The spools that dead processes left: spool, source, day and labels of each request."""
+    from assay.monitor import spool
+
+    for found in spool.recover(folder, ring_of):
+        if found.header is None or found.header.kind != SPOOL_KIND:
+            continue
+        for _, data in found.records:
+            kept = msgspec.msgpack.decode(data, type=Kept)
+            yield found.header.id, kept.source, moment(kept.received).date(), len(kept.labels)
+
+
+def _too_many(what: str) -> Unavailable:
+    return Unavailable(
+        f"too many {what} give feedback at once",
+        remedy="send it again in some minutes",
+        code="feedback.many",
+    )
 
 
 @dataclass(slots=True)
@@ -96,6 +120,8 @@ class Recorder:
         self._classes: Classes = []
         self._most = 0
         self._days: dict[str, tuple[date, int]] = {}
+        self._left: list[tuple[str, str, date, int]] | None = None
+        self._decides = threading.get_ident()
         self._lock = threading.Lock()
         self._spool: Spool | None = None
         self._opened = 0.0
@@ -107,9 +133,15 @@ class Recorder:
         epoch = self._workspace.epoch.read()
         actor = self._segments.permit(token, self._ask)
         self._look(actor, epoch)
-        if len(self._tokens) >= _MOST_TOKENS:
-            self._tokens.clear()
-        self._tokens[token] = _Permitted(actor, epoch, self._monotonic())
+        now = self._monotonic()
+        if token not in self._tokens and len(self._tokens) >= _MOST_TOKENS:
+            # Of a request that is on its way nothing is forgotten: nobody else decides about it.
+            old = [t for t, held in self._tokens.items() if now - held.at > _FORGET_SECONDS]
+            for forgotten in old:
+                self._tokens.pop(forgotten, None)
+            if not old:
+                raise _too_many("tokens")
+        self._tokens[token] = _Permitted(actor, epoch, now)
         return actor
 
     def _look(self, actor: str, epoch: int | None) -> None:
@@ -122,13 +154,35 @@ class Recorder:
         now = self._workspace.clock.now()
         if self._days.get(actor, (None, 0))[0] != now.date():
             if len(self._days) >= _MOST_TOKENS:
-                self._days.clear()
+                for other in [a for a, (day, _) in self._days.items() if day != now.date()]:
+                    self._days.pop(other, None)
+            if len(self._days) >= _MOST_TOKENS:
+                raise _too_many("sources")  # What one of them gave would be forgotten.
             given = given_today(view, self._project, self._endpoint, actor, now)
+            given += self._not_sealed(actor, now.date())
             self._days[actor] = (now.date(), given)
+
+    def _not_sealed(self, actor: str, day: date) -> int:
+        """What an actor gave to processes that died on this day, and is on no ledger yet."""
+        if self._left is None:
+            self._left = list(_left(self._folder, self._workspace.store.rings.ring))
+        return sum(
+            count
+            for name, source, when, count in self._left
+            if (source, when) == (actor, day)
+            and not is_recorded(self._workspace.view, self._project, f"{name}/{source}")
+        )
 
     def _actor(self, token: str) -> str:
         held = self._tokens.get(token)
         if held is None:
+            if threading.get_ident() != self._decides:
+                # Another thread must not look at a state that changes meanwhile.
+                raise Unavailable(
+                    "nobody has decided yet about who gives this feedback",
+                    remedy="send it again",
+                    code="feedback",
+                )
             self.permit(token)
             held = self._tokens[token]
         fresh = self._monotonic() - held.at <= PERMIT_SECONDS

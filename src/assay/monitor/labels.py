@@ -135,7 +135,7 @@ def parse(body: bytes) -> list[tuple[Any, Any, Any]]:
     time); raises `Usage` for a body that is not of that form."""
     try:
         given = msgspec.json.decode(body, type=_Body).labels
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:  # ValueError: not UTF-8.
         raise Usage(
             'the body is not {"labels": [{"id": "UUID/row", "label": value, "at": time}]}',
             remedy="id and label are needed, at is not; nothing else is taken",
