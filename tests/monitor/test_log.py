@@ -252,3 +252,25 @@ def test_a_log_needs_no_more_than_a_ring_and_a_clock(folder: Path, rings: Rings)
     )
     made.answered(Answered())
     assert made.close() is not None
+
+
+def test_a_file_that_somebody_removes_is_noticed_and_the_next_answers_are_kept(
+    folder: Path, rings: Rings
+) -> None:
+    """What is written to it reaches nobody: it must not be acknowledged for long."""
+    made = log_in(folder, rings)
+    made.answered(Answered())
+    (path,) = folder.glob("*.spool")
+    path.unlink()
+    refused = 0
+    for _ in range(100_000):
+        try:
+            made.answered(Answered())
+        except Unavailable:
+            refused += 1
+            break
+    assert refused == made.failures == 1
+    last = Answered()
+    made.answered(last)
+    made.roll()
+    assert [[record.id for record in records] for records in kept(folder, rings)] == [[last.id]]

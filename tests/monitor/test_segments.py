@@ -258,3 +258,35 @@ def _of_the_future() -> bytes:
 def test_what_is_no_segment_is_refused(data: bytes) -> None:
     with pytest.raises(Corrupt, match="damaged, or of a newer format"):
         segments.read(data)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "alone", "many"),
+    [("FP32", 0.5, [0.25, 0.75]), ("INT64", 2**63 - 1, [1, 2]), ("BYTES", "x", ["y", None])],
+)
+def test_rows_of_any_width_stand_beside_single_values_in_one_segment(
+    datatype: str, alone: Any, many: list[Any]
+) -> None:
+    """Else one request would keep all others of its segment from being sealed."""
+    meta = msgspec.structs.replace(
+        META, inputs=[Column("a", datatype, -1)], extras=[], outputs=META.outputs[:1]
+    )
+    given_ = [
+        Record(
+            ids.new_id(),
+            "2026-01-01T12:00:00.000Z",
+            "1",
+            "id-web",
+            {"a": values},
+            {},
+            [Values("label", [len(values)], [1] * len(values))],
+        )
+        for values in ([alone], [many], [alone, alone])
+    ]
+    for subject in (None, ["p"]):
+        people = [msgspec.structs.replace(r, subject=subject and subject * r.rows) for r in given_]
+        data = segments.build(people, meta, seal=shifted if subject else None)
+        frame, _ = segments.read(data, open_sealed=unshifted())
+        held = frame["in.a"].to_list()
+        single = alone if datatype == "BYTES" else float(alone)
+        assert held == [[single], many, [single], [single]]

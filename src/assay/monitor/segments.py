@@ -334,7 +334,10 @@ def _series(name: str, values: list[Any], dtype: str) -> pl.Series:
     if dtype in plain:
         return pl.Series(name, values, plain[dtype], strict=False)
     inner = plain[dtype.removesuffix("s")]
-    return pl.Series(name, values, pl.List(pl.Float64() if dtype == "integers" else inner))
+    # Where the caller decides how many values a row has, a single one may come as itself.
+    rows: list[list[Any]] = [value if isinstance(value, list) else [value] for value in values]
+    kind = pl.List(pl.Float64() if dtype == "integers" else inner)
+    return pl.Series(name, rows, kind, strict=False)
 
 
 def _times(texts: list[str]) -> pl.Series:

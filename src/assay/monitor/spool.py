@@ -251,6 +251,9 @@ class Spool:
                 handle = os.dup(self._handle)
             try:
                 os.fdatasync(handle)
+                if not os.fstat(handle).st_nlink:
+                    # Somebody removed the file: what is written to it reaches nobody.
+                    raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
             except OSError as error:
                 # The kernel may have dropped what it had; nothing more is promised by this file.
                 self._failed = error
