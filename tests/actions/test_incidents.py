@@ -231,3 +231,38 @@ def test_an_entry_slipped_in_by_hand_stops_no_clock(served: Town) -> None:
     (held,) = incidents_of(served.ws.view, "alpha", "score")
     assert held.id == made["id"]
     assert not held.closed
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\t\n", "\u200b", "\x00"])
+def test_a_reason_that_nobody_can_read_is_none(served: Town, reason: str) -> None:
+    made = opened(served)
+    with pytest.raises(Denied):
+        update(served, made["id"], dismissed=tuple(DUTIES), reason=reason)
+    with pytest.raises(Denied):
+        opened(served, reason=reason)
+    alert = raised(served)
+    asked = acts.AcknowledgeAlert(
+        project="alpha", endpoint="score", alert=alert, reason=reason, close=True
+    )
+    with pytest.raises(Denied):
+        served.do("oli", asked)
+
+
+def test_a_report_that_is_dated_back_shows_when_somebody_first_said_so(served: Town) -> None:
+    made = opened(served, duties=("gdpr-33",))
+    early = timestamp(served.clock.now() + timedelta(hours=1))
+    served.clock.advance(timedelta(hours=100))
+    report = {"duty": "gdpr-33", "authority": "BfDI", "at": early}
+    done = update(served, made["id"], reports=(report,))
+    words = next(c["words"] for c in done["clocks"] if c["duty"] == "gdpr-33")
+    assert f"reported to BfDI at {early}, in time, as was said at" in words
+    assert "1 days 4 h" in words or "28 h 00 min too late" in words
+
+
+def test_nobody_reports_before_anybody_was_aware(served: Town) -> None:
+    made = opened(served, duties=("gdpr-33",))
+    before = timestamp(served.clock.now() - timedelta(hours=1))
+    report = {"duty": "gdpr-33", "authority": "BfDI", "at": before}
+    with pytest.raises(Usage, match="before anybody was aware"):
+        update(served, made["id"], reports=(report,))
+    update(served, made["id"], reports=(report,), aware=before, reason="it was known before")

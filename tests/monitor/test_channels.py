@@ -340,7 +340,11 @@ def test_what_speaks_no_http_is_a_channel_that_did_not_take_it(answer: bytes) ->
 
 
 @pytest.mark.parametrize(
-    "host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "[::]", "224.0.0.1"]
+    "host",
+    [
+        *("169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "[::]", "224.0.0.1"),
+        *("[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::]", "100.100.100.200", "[fd00:ec2::254]"),
+    ],
 )
 def test_an_address_that_no_receiver_has_is_never_asked(host: str) -> None:
     (result,) = sent(channel(f"http://{host}/", plain=True))

@@ -20,6 +20,7 @@ from assay.actions.alerts import (
     endpoints,
     must_be_person,
     recorded,
+    said,
 )
 from assay.actions.people import project_target
 from assay.clock import parse_timestamp, timestamp
@@ -71,7 +72,7 @@ class _Told(Action, frozen=True, kw_only=True):
 
     def target(self, view: View) -> Target:
         self.check(view)
-        return alert_target(view, self.project, self.endpoint, {"reason": self.reason})
+        return alert_target(view, self.project, self.endpoint, {"reason": said(self.reason)})
 
     def check(self, view: View) -> None:
         """Raise `Usage` or `NotFound` for what cannot be recorded."""
@@ -181,7 +182,7 @@ class UpdateIncident(_Told, frozen=True, kw_only=True):
 
     def check(self, view: View) -> None:
         super().check(view)
-        find(view, self.project, self.incident, self.endpoint)
+        held = find(view, self.project, self.incident, self.endpoint)
         _one_of(self.dismissed, list(DUTIES), "duty")
         if both := {*self.dismissed} & {*self.duties}:
             raise Usage(
@@ -189,7 +190,14 @@ class UpdateIncident(_Told, frozen=True, kw_only=True):
                 remedy="say one of them",
                 code="incidents.name",
             )
-        self.reported(view)
+        aware = self.aware or held.aware
+        for report in self.reported(view):
+            if parse_timestamp(report.at) < parse_timestamp(aware):
+                raise Usage(
+                    f"a report at {report.at} was made before anybody was aware, at {aware}",
+                    remedy="say when it was made (--at), or with --aware when that really was",
+                    code="incidents.time",
+                )
 
     def reported(self, view: View) -> list[incidents.Report]:
         """The reports that were made; raises `Usage` for what is none."""

@@ -248,6 +248,9 @@ def _clock(incident: Incident, duty: Duty, now: datetime, *, assumed: bool) -> C
         state = "reported" if end <= due else "late"
         words = f"reported to {first.authority} at {first.at}"
         words += f", {_span(end - due)} too late" if state == "late" else ", in time"
+        recorded = _recorded(incident, first)
+        if state == "reported" and recorded > due:
+            words += f", as was said at {timestamp(recorded)}, {_span(recorded - due)} too late"
         if not any(r.complete for r in reports):
             words += "; a complete report is still owed"
     elif dismissed is not None:
@@ -271,6 +274,11 @@ def _clock(incident: Incident, duty: Duty, now: datetime, *, assumed: bool) -> C
         words,
         assumed,
     )
+
+
+def _recorded(incident: Incident, report: Report) -> datetime:
+    """When somebody first said that a report was made: by the ledger, and not by them."""
+    return min(parse_timestamp(e.at) for e in incident.timeline if report in e.reports)
 
 
 def _span(length: timedelta) -> str:

@@ -20,8 +20,15 @@ from urllib.parse import urlsplit
 
 import assay
 
-_CLOUD = ipaddress.ip_network("fd00:ec2::/32")
-"""Where a cloud tells its machines their credentials over IPv6."""
+_CLOUD = [
+    ipaddress.ip_network(text)
+    for text in (
+        *("fd00:ec2::/32", "fd20:ce::/32"),
+        *("100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32"),
+    )
+]
+"""Where clouds tell their machines their credentials, beside the link-local addresses."""
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _READ = 1 << 16
 
 
@@ -137,8 +144,19 @@ def _looked_at(host: str, port: int) -> list[str]:
     addresses = [str(address[0]) for *_, address in found]
     for address in addresses:
         ip = ipaddress.ip_address(address.partition("%")[0])
-        plain = getattr(ip, "ipv4_mapped", None) or ip
+        plain = _inner(ip)
         odd = plain.is_link_local or plain.is_multicast or plain.is_unspecified
-        if odd or (plain.version == 6 and plain in _CLOUD):
+        if odd or any(plain in network for network in _CLOUD):
             raise OSError(0, "its address is one that no receiver has")
     return list(dict.fromkeys(addresses))
+
+
+def _inner(
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 one leads to: mapped, 6to4, Teredo or through a gateway."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else ip)
