@@ -174,13 +174,16 @@ class MeasurePerformance(_OfWindows, frozen=True, kw_only=True):
         segments = {s.id: s for s in segments_of(doing.view, self.project, self.endpoint)}
         subject = about(self.project, self.endpoint)
         made: list[dict[str, Any]] = []
-        former = [told["sources"] for told in held.performances]
+        former = {number: told["sources"] for number, told in held.figures().items()}
         for window in due_labels(doing.view, held)[:_MOST]:
-            doing.progress(f"labels of window {window['number']}")
-            told = _judged(doing, held, window, segments, former)
+            number = window["number"]
+            doing.progress(f"labels of window {number}")
+            # What was said of it early is no custom by which it is judged for good.
+            former.pop(number, None)
+            told = _judged(doing, held, window, segments, list(former.values()))
             if told is not None:
                 made.append(told)
-                former.append(told["sources"])
+                former[number] = told["sources"]
         statements = [doing.attest(PERFORMANCE, subject, told, producer=PRODUCER) for told in made]
         return Outcome([_brief(told) for told in made], statements)
 
