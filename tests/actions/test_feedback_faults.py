@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from workspace.town import Killed, Town, copy_of, killed_at_point
+from workspace.town import WORKSPACE, Killed, Town, copy_of, killed_at_point
 
 from assay import ids
 from assay.actions import feedback_recorder
@@ -25,9 +25,10 @@ from assay.actions.feedback_records import (
     losses,
     spool_of,
 )
+from assay.actions.people import DisableActor
 from assay.actions.prediction_records import ring_for
 from assay.clock import timestamp
-from assay.errors import Corrupt, Unavailable
+from assay.errors import Corrupt, Denied, Unavailable
 from assay.monitor import spool
 from assay.monitor.feedback import Caps
 
@@ -223,6 +224,17 @@ def test_a_thread_that_keeps_labels_decides_about_nobody(town: Town) -> None:
     (error,) = raised  # The first: nobody had been asked.
     assert isinstance(error, Unavailable)
     assert "decided" in error.message
+
+
+def test_what_was_permitted_before_ends_with_a_denial(town: Town) -> None:
+    take = recorder(town)
+    take.permit(town.tokens["web"])
+    town.do("ada", DisableActor(project=WORKSPACE, actor=town.ids["web"]))
+    for _ in range(2):
+        with pytest.raises(Denied):
+            take.permit(town.tokens["web"])
+        with pytest.raises(Denied):
+            take(town.tokens["web"], body(*some(1)))
 
 
 def test_of_more_tokens_than_are_remembered_none_that_is_on_its_way_is_forgotten(

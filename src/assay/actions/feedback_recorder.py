@@ -25,7 +25,7 @@ from assay.actions.feedback_records import (
     spool_of,
 )
 from assay.actions.prediction_records import ring_for
-from assay.errors import Unavailable
+from assay.errors import Denied, Unavailable
 from assay.workspace.action import Action
 from assay.workspace.segments import Segments
 
@@ -131,7 +131,11 @@ class Recorder:
     def permit(self, token: str) -> str:
         """The actor who may give feedback; raises `Denied`."""
         epoch = self._workspace.epoch.read()
-        actor = self._segments.permit(token, self._ask)
+        try:
+            actor = self._segments.permit(token, self._ask)
+        except Denied:
+            self._tokens.pop(token, None)
+            raise
         self._look(actor, epoch)
         now = self._monotonic()
         if token not in self._tokens and len(self._tokens) >= _MOST_TOKENS:
