@@ -249,6 +249,7 @@ def test_everybody_with_the_statements_comes_to_the_same_readings(town: Town) ->
     assert one.signals() == two.signals() != []
 
 
+@pytest.mark.slow
 def test_a_round_that_is_killed_anywhere_is_gone_on_from(
     deployed: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +261,7 @@ def test_a_round_that_is_killed_anywhere_is_gone_on_from(
     assert len(said["windows"]) == 2
     assert said["alerts"]
     # A step that no cycle of a round divides, so that each kind of point is among them.
-    for number in range(0, len(passed), 11):
+    for number in range(0, len(passed), 13):
         town = copy_of(deployed, tmp_path / str(number), monkeypatch)
         _live(town)
         with killed_at_point(number), pytest.raises(Killed):
