@@ -386,7 +386,7 @@ def test_the_status_says_what_each_source_gave_and_how_much_of_each_window_is_la
     span = {"version": "1", "from": "2026-01-01T00:00:00.000Z", "to": "2026-01-02T00:00:00.000Z"}
     for number in (1, 2):
         watched(town, "window", {**span, "number": number, "rows": 10, "segments": []})
-    figures = {"labelled": 4, "coverage": 0.4, "counts": {"late": 2}, "sources": {}}
+    figures = {"labelled": 4, "coverage": 0.4, "counts": {"late": 2}, "sources": {}, "final": True}
     watched(town, "performance", {**span, "number": 1, **figures})
     town.ws.view.follow()
     told = status(town.ws.view, town.ws.layout, "alpha", "score")
