@@ -13,6 +13,7 @@ import pytest
 from workspace.town import Town, copy_of, dataset
 
 from assay import ids
+from assay.actions.baselines import SetBaseline
 from assay.actions.challenges import Challenge, trained_until
 from assay.actions.changes import ApproveChange
 from assay.actions.feedback import AddFeedback
@@ -202,6 +203,17 @@ def test_a_challenge_that_is_lost_shows_it(winning: Town, copied: Copied) -> Non
     told = town.do("eve", Challenge(**CANDIDATE, rules={"horizon": "30m", "improvement": 0.5}))
     assert (told["won"], told["lost"]) == (False, True)
     assert told["mean"]["lower"] > 0
+
+
+def test_without_rules_labels_are_waited_for_as_where_the_champion_is_watched(
+    winning: Town, copied: Copied
+) -> None:
+    town = copied(winning)
+    assert town.do("eve", Challenge(**CANDIDATE))["horizon"] == "30d"
+    watched = SetBaseline(project="alpha", model="score", version="1", horizon="45m")
+    town.do("eve", watched)
+    told = town.do("eve", Challenge(**CANDIDATE))
+    assert (told["champion"]["version"], told["horizon"]) == ("1", "45m")
 
 
 def test_a_challenge_is_refused_for_what_cannot_be_compared(made: Town, copied: Copied) -> None:

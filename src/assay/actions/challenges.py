@@ -14,6 +14,7 @@ from assay.actions.changes import ledger_of, plan_called
 from assay.actions.models import read_served
 from assay.actions.people import subject_of
 from assay.actions.release import version_target
+from assay.actions.retraining_evidence import horizon_of
 from assay.actions.retraining_steps import retraining, retrainings
 from assay.clock import parse_timestamp, timestamp
 from assay.errors import Usage
@@ -109,7 +110,10 @@ class Challenge(Action, frozen=True, kw_only=True):
             begun = retraining(view, self.project, self.model, self.retraining).begun
             if begun["plan"]:
                 return plan_called(view, self.project, begun["plan"]).plan.challenge
-        given = {"slices": list(champion.details.get("sensitive", [])), **self.rules}
+        given: dict[str, Any] = {"slices": list(champion.details.get("sensitive", []))}
+        if horizon := horizon_of(view, champion):
+            given["horizon"] = horizon
+        given |= self.rules
         try:
             made = msgspec.convert(given, Rules)
         except msgspec.ValidationError as error:

@@ -46,6 +46,8 @@ def challenge(told: Predicate) -> Line:
         f"({mean['lower']:.4f} to {mean['upper']:.4f}) on {told['rows']:,} labelled requests that "
         "neither was trained on"
     )
+    if not told["rows"]:
+        text = "no labelled request has come yet that neither was trained on"
     return f"Version {names[0]} {result} version {names[1]}", text, "good" if won else "warn"
 
 

@@ -355,7 +355,8 @@ class _Loop:
             last = last_challenge(view, version, held.id)
             return last.statement.predicate if last is not None else None
         verdict = self._perform(action)
-        self._done.append(f"compared it on {verdict['rows']:,} labelled requests")
+        if verdict["rows"]:
+            self._done.append(f"compared it on {verdict['rows']:,} labelled requests")
         return verdict
 
     def _was_promoted(self, version: VersionState) -> bool:

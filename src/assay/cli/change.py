@@ -320,7 +320,12 @@ def _carried(name: str, carried: Carried) -> None:
     shown = f"{name}@{carried.version}" if carried.version else name
     say(f"[bold]{escape(shown)}[/]: [{colour}]{escape(carried.state)}[/]")
     verdict = carried.challenge
-    if verdict is not None:
+    if verdict is not None and not verdict["rows"]:
+        say(
+            f"  no labelled request can be compared yet: one counts {escape(verdict['horizon'])} "
+            f"after its answer, if it was asked after {escape(verdict['from'][:16])}Z"
+        )
+    elif verdict is not None:
         mean = verdict["mean"]
         say(
             f"  its mean {escape(verdict['loss'])} loss is lower than that of version "
