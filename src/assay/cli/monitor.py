@@ -55,6 +55,8 @@ def run(
     if every < _LEAST:
         raise Usage(f"a round every {every:g} seconds", remedy=f"--every {_LEAST:g} or more")
     token = "" if actor else os.environ.get(TOKEN, "")
+    if token:
+        note(f"asking with the token in {TOKEN}; --as NAME asks as a person")
     session = Session(actor, project, as_json, token=token)
     session.view(f"monitoring of {name}")
     if once:
