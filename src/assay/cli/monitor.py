@@ -15,7 +15,7 @@ from assay.cli import monitor_baseline, monitor_report, output
 from assay.cli.groups import Group
 from assay.cli.output import counted, emit, escape, note, say
 from assay.cli.session import As, AsJson, InProject, Session
-from assay.errors import AssayError, Usage
+from assay.errors import AssayError, Denied, Usage
 
 _LEAST = 1.0
 _NEWS = ("windows", "measured", "alerts", "retraining")
@@ -108,6 +108,9 @@ def _round(session: Session, name: str) -> tuple[dict[str, Any], AssayError | No
     done = observe(session.perform, workspace.view, workspace.layout, session.project, name)
     try:
         return {**done, "retraining": _retrained(session, name)}, None
+    except Denied as error:
+        # An operator watches and does not retrain: that is for somebody else's rounds.
+        return {**done, "retraining": {"state": "left to others", "why": error.message}}, None
     except AssayError as error:
         return {**done, "retraining": {"state": "stopped", "why": error.message}}, error
 
@@ -150,7 +153,8 @@ def _tell(done: Mapping[str, Any]) -> None:
     if carried := done["retraining"]:
         for line in carried.get("done", []):
             say(f"  {escape(line)}")
-        say(f"retraining: {escape(carried['state'])}")
+        why = f": {carried['why']}" if carried.get("why") else ""
+        say(f"retraining: {escape(carried['state'] + why)}")
     if not done["watched"]:
         _unwatched(done)
     elif not any(done[what] for what in _NEWS):
