@@ -10,7 +10,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from workspace.town import Killed, Town, copy_of, killed_at_point, model, numbers
+from workspace.town import (
+    Killed,
+    Town,
+    copy_of,
+    dataset,
+    killed_at_point,
+    model,
+    numbers,
+    write_table,
+)
 
 from assay import ids
 from assay.actions.alerts import alerts_of
@@ -199,6 +208,23 @@ def test_a_window_without_any_label_says_that_and_no_figure(town: Town) -> None:
     assert (closed["labelled"], closed["coverage"]) == (0, 0.0)
     assert held(town).performances[0]["metrics"] == {}
     assert readings(held(town)).confirmed[1].judged == frozenset()
+
+
+def test_windows_under_an_earlier_baseline_are_no_evidence_against_a_later_one(town: Town) -> None:
+    give(town, answer(town, old(8)))
+    round_(town)
+    assert set(readings(held(town)).said) == set(readings(held(town)).confirmed) == {1}
+    spare = town.repo / "spare.csv"
+    write_table(spare, numbers(300, 9))
+    town.do("sam", dataset(town.repo, "spare"))
+    town.do(
+        "eve",
+        SetBaseline(
+            project=PROJECT, model=ENDPOINT, version="1", data="spare", window=f"{ROWS}rows"
+        ),
+    )
+    found = readings(held(town))
+    assert found.said == found.confirmed == {}
 
 
 def test_two_monitors_close_a_window_once(town: Town) -> None:

@@ -207,7 +207,9 @@ def readings(held: Recorded) -> Readings:
         if (watch := watches.get(window["version"])) is not None and _fits(watch, window):
             made.said[window["number"]] = watch.window(window)
     for told in held.figures().values():
-        if (watch := watches.get(told["version"])) is not None:
+        # The errors of a window are no evidence where its counts are none.
+        if told["number"] in made.said:
+            watch = watches[told["version"]]
             made.confirmed[told["number"]] = watch.performance(told)
     return made
 
