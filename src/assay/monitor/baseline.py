@@ -13,7 +13,7 @@ comes is seen even when nothing else changes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,13 +76,16 @@ def build(
     features = frame.select(columns)
     layout = layouts.layout(features)
     cells = slicing(frame, plan.slices)
+    profile = profiles.measure(features, layout)
+    assigned = slices(frame, cells, prefixes=("",))
     edges = score_edges(given, threshold)
     trained = None if training is None else profiles.measure(training.select(columns), layout)
     return {
         "rows": frame.height,
         "plan": plan.to_dict(),
         "layout": layout.to_dict(),
-        "profile": profiles.measure(features, layout).to_dict(),
+        "profile": profile.to_dict(),
+        "unbiased": _unbiased(frame, layout, profile, cells, assigned),
         "training_profile": None if trained is None else trained.to_dict(),
         "scores": {
             "of": "confidence" if given.positive is None else "positive",
@@ -97,9 +100,35 @@ def build(
         "slicing": cells.to_dict(),
         "slices": [
             _slice(name, value, rows, given, judged, edges)
-            for name, assigned in slices(frame, cells, prefixes=("",)).items()
-            for value, rows in assigned.parts()
+            for name, parts in assigned.items()
+            for value, rows in parts.parts()
         ],
+    }
+
+
+def _unbiased(
+    frame: pl.DataFrame,
+    layout: Layout,
+    profile: Profile,
+    slicing: Layout,
+    assigned: Mapping[str, Assigned],
+) -> dict[str, dict[str, list[int]]]:
+    """Of the columns of text of which not all values are named: the counts in the rows that did not
+    choose them, as a detector takes them."""
+    rest = frame.filter(~layouts.choosers(frame.height))
+    inputs = profiles.measure(rest, layout)
+    found = slices(rest, slicing, prefixes=("",))
+    return {
+        "inputs": {
+            cells.name: inputs[cells.name].vector().tolist()
+            for cells in layout.columns
+            if isinstance(cells, Category) and profile[cells.name].other
+        },
+        "slices": {
+            cells.name: found[cells.name].counts().tolist()
+            for cells in slicing.columns
+            if isinstance(cells, Category) and assigned[cells.name].counts()[-2]
+        },
     }
 
 
@@ -189,8 +218,8 @@ def slicing(frame: pl.DataFrame, columns: Sequence[str]) -> Layout:
                     remedy="slice by text, numbers or truth values",
                     code="baseline.slices",
                 )
-            listed = layouts.frequent(spelt, SLICES, profiles.LEAST)
-            cells.append(Category(name, [v for v in listed if v not in (OTHER, MISSING)]))
+            named = layouts.listed(spelt, SLICES, profiles.LEAST)
+            cells.append(Category(name, [v for v in named if v not in (OTHER, MISSING)]))
         else:
             least = max(profiles.LEAST, len(finite) // (4 * SLICE_BINS))
             made = cut(finite, bins=SLICE_BINS, least=least, ends=False)
@@ -305,6 +334,16 @@ class Baseline:
                 [rows.get(name, 0) for name in (*cells.names(), OTHER, MISSING)], dtype=np.int64
             )
         return made
+
+    def unbiased(self) -> tuple[dict[str, Integers], dict[str, Integers]]:
+        """Counts of the inputs, and of the slices, that exact tests may be held against: without
+        the rows that chose which categories are named, see `layouts`."""
+        counts, slices = self.profile.vectors(), self.slice_counts()
+        told = self.about.get("unbiased", {"inputs": {}, "slices": {}})
+        for held, kind in ((counts, "inputs"), (slices, "slices")):
+            for name, values in told[kind].items():
+                held[name] = np.array(values, dtype=np.int64)
+        return counts, slices
 
     def unfold(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of a model that takes all inputs as one matrix, with a column for each: in the

@@ -14,6 +14,10 @@ Choosing edges at fixed ranks of the reference does not spoil the exact tests of
 reference rows below an edge between two of them, the share below it has a beta law, and the counts
 of a later window then have the very tails of Fisher's test (Wilks, Annals of Mathematical
 Statistics 13 (1942) 400-409).  Rounding moves an edge by few ranks.
+
+Choosing categories does spoil them: the most frequent ones of very many were lucky, and the others
+will be met more often in later rows than in these.  So where some are not listed, one half of the
+rows (`choosers`) chooses, and detectors count the other half.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from assay import canonical
 from assay.errors import Corrupt, Usage
@@ -150,12 +155,12 @@ def layout(
 
 def _cells(column: pl.Series, bins: int, categories: int, least: int) -> Cells:
     if is_text(column.dtype):
-        listed = frequent(column, categories, least)
+        named = listed(column, categories, least)
         # Few others could be told by subtraction, so the rarest value listed joins them.
-        others = column.len() - column.null_count() - sum(listed.values())
-        while 0 < others < least and listed:
-            others += listed.popitem()[1]
-        return Category(column.name, list(listed))
+        others = column.len() - column.null_count() - sum(named.values())
+        while 0 < others < least and named:
+            others += named.popitem()[1]
+        return Category(column.name, list(named))
     values = numbers(column)
     if values is None:
         raise Usage(
@@ -192,6 +197,25 @@ def frequent(column: pl.Series, categories: int, least: int) -> dict[str, int]:
     listed = counted.filter((pl.col("rows") >= least) & short)
     listed = listed.sort("rows", "value", descending=[True, False]).head(categories)
     return dict(zip(listed["value"].to_list(), listed["rows"].to_list(), strict=True))
+
+
+def listed(column: pl.Series, categories: int, least: int) -> dict[str, int]:
+    """The values of text that are named, and how many rows have each: all, or the most frequent
+    ones of the rows that choose."""
+    named = frequent(column, categories, least)
+    present = column.len() - column.null_count()
+    if sum(named.values()) == present:
+        return named
+    chosen = frequent(column.filter(choosers(column.len())), categories, least)
+    counted = tally(column).filter(pl.col("value").is_in(list(chosen)))
+    rows = dict(zip(counted["value"].to_list(), counted["rows"].to_list(), strict=True))
+    return {value: rows[value] for value in chosen}
+
+
+def choosers(rows: int) -> NDArray[np.bool_]:
+    """Which of so many rows choose the categories that are named: about half, the same every time,
+    and in no order that data could have."""
+    return np.random.default_rng(rows).random(rows) < 0.5
 
 
 def tally(column: pl.Series) -> pl.DataFrame:

@@ -12,7 +12,6 @@ cost nothing of it.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -35,9 +34,14 @@ SHARES: dict[str, float] = {
 """Of the false alarms, for each stream that promises something."""
 MARGIN = 0.1
 """A loss this much above what was measured before release is not worth an alarm."""
+DOUBT = 0.01
+"""That one of the tolerated losses is too low, because the reference was a lucky draw: a third of
+it for the whole, a third for all slices together, a third for the estimate without labels."""
 HALF = 0.5
 SCORE = "score"
 _CAUSES = 5
+_SURE = 20.0
+"""-log of what chance may do to a finding that is called no chance."""
 
 Stream = Literal[
     "data_drift", "performance", "prediction_drift", "estimated_performance", "quality", "log"
@@ -69,6 +73,7 @@ class Watch:
         # A slice column that is a feature, too, would bring the same evidence twice.
         features = {column.name for column in baseline.layout.columns}
         self._extra = [c for c in baseline.slicing.columns if c.name not in features]
+        self._sizes = effects.Against(baseline.profile)
         counts, kinds = self._reference()
         self._data = self._shift(counts, kinds, "data_drift")
         scores = np.array([*told["scores"]["counts"], 0], dtype=np.int64)
@@ -80,7 +85,7 @@ class Watch:
         self._expected: Risk | None = None
         if self._calibration is not None:
             expected = cbpe.expected_losses(told["scores"]["counts"], self._calibration)
-            limit = {"": betting.tolerated(expected, margin=MARGIN)}
+            limit = {"": betting.tolerated(expected, margin=MARGIN, doubt=DOUBT / 3)}
             self._expected = self._risk_of(limit, "estimated_performance")
 
     # -- one window at a time ---------------------------------------------------------------------
@@ -92,7 +97,7 @@ class Watch:
         if window["state"] != "ok" or not window["profile"]["columns"]:
             return self._unsaid(window)
         profile = Profile.from_dict(window["profile"], self.baseline.layout)
-        sizes = effects.of_profiles(self.baseline.profile, profile)
+        sizes = self._sizes.of(profile)
         counts = {**profile.vectors(), **self._slice_counts(window["slices"])}
         streams: dict[str, Evidence] = {}
         signals: list[dict[str, Any]] = []
@@ -103,13 +108,15 @@ class Watch:
         features |= {c["feature"]: _part(c) for c in causes}
         if data.crossed:
             signals.append(self._signal("data_drift", window, streams["data_drift"], causes))
-        scores = self._scores.update({SCORE: [*window["scores"]["counts"], 0]})
+        # Scores that are none count as missing, so that a model that answers nonsense is noticed.
+        told = [*window["scores"]["counts"], window["scores"].get("broken", 0)]
+        scores = self._scores.update({SCORE: told})
         streams["prediction_drift"] = self._evidence(scores)
-        told = [self._score_cause(c) for c in scores.causes]
-        features |= {c["feature"]: _part(c) for c in told}
+        causes = [self._score_cause(c) for c in scores.causes]
+        features |= {c["feature"]: _part(c) for c in causes}
         if scores.crossed:
             signals.append(
-                self._signal("prediction_drift", window, streams["prediction_drift"], told)
+                self._signal("prediction_drift", window, streams["prediction_drift"], causes)
             )
         self._estimate(window, streams, signals)
         signals += self._quality(window, sizes, profile)
@@ -172,10 +179,10 @@ class Watch:
     # -- what they are made of --------------------------------------------------------------------
 
     def _reference(self) -> tuple[dict[str, Integers], dict[str, str]]:
-        counts = self.baseline.profile.vectors()
+        counts, slices = self.baseline.unbiased()
         kinds: dict[str, str] = dict(self.baseline.profile.kinds())
         for cells in self._extra:
-            counts[cells.name] = self.baseline.slice_counts()[cells.name]
+            counts[cells.name] = slices[cells.name]
             kinds[cells.name] = "category"
         return counts, kinds
 
@@ -303,13 +310,18 @@ class Watch:
     ) -> list[dict[str, Any]]:
         """Columns that cannot be used as they came: nothing to be calculated, one only looks."""
         found: list[dict[str, Any]] = []
+        rows = profile.rows - profile.withheld
         for before, now in zip(self.baseline.profile.columns, profile.columns, strict=True):
-            rows = now.rows
+            if HALF * rows > max(now.absent, now.mistyped, now.missing):
+                continue
             parts = {"absent": now.absent, "type": now.mistyped, "missing": now.missing}
             was = {"absent": before.absent, "type": before.mistyped, "missing": before.missing}
             for measure, count in parts.items():
                 share, usual = count / rows, was[measure] / max(1, before.rows)
                 if share < HALF or usual >= HALF / 2:
+                    continue
+                # Of a few rows half may be missing by chance, if some always are.
+                if usual and rows * betting.divergence(share, usual) < _SURE:
                     continue
                 cause = {
                     "feature": now.name,
@@ -379,10 +391,12 @@ def _calibration(baseline: Baseline) -> cbpe.Calibration | None:
 
 
 def _calibrated(baseline: Baseline, scores: Mapping[str, Any]) -> cbpe.Calibration | None:
-    """How far scores can be trusted, from their histogram; None where no label was known."""
-    if scores["positives"] is None:
-        return None
+    """How far scores can be trusted, from their histogram; None where no label was known, and where
+    too few reference rows lie on one side of the threshold for it to bound a bin: it is not known
+    then what was answered in the bin around it."""
     borders = [0.0, *scores["edges"], 1.0]
+    if scores["positives"] is None or baseline.threshold not in borders:
+        return None
     return cbpe.calibrate(scores["counts"], scores["positives"], borders, baseline.threshold)
 
 
@@ -417,12 +431,18 @@ def _figures(
 
 
 def _limits(told: Mapping[str, Any]) -> dict[str, float]:
-    """The mean loss that is tolerated, of the whole and of each slice with enough rows."""
+    """The mean loss that is tolerated, of the whole and of each slice with enough rows; of the
+    whole also if it is 1, which is no limit, as long as a slice has one."""
     if not told["loss"]:
         return {}
-    limits = {"": betting.tolerated(_losses(told["loss"]["zero_one"]), margin=MARGIN)}
-    for part in told["slices"]:
-        if part["state"] == "ok" and part["loss"]:
-            name = f"{part['column']}={part['value']}"
-            limits[name] = betting.tolerated(_losses(part["loss"]["zero_one"]), margin=MARGIN)
-    return {name: limit for name, limit in limits.items() if math.isfinite(limit) and limit < 1}
+    parts = {
+        f"{part['column']}={part['value']}": _losses(part["loss"]["zero_one"])
+        for part in told["slices"]
+        if part["state"] == "ok" and part["loss"]
+    }
+    doubt = DOUBT / 3 / max(1, len(parts))
+    limits = {n: betting.tolerated(v, margin=MARGIN, doubt=doubt) for n, v in parts.items()}
+    whole = _losses(told["loss"]["zero_one"])
+    limits[""] = betting.tolerated(whole, margin=MARGIN, doubt=DOUBT / 3)
+    limits = {name: limit for name, limit in limits.items() if limit < 1 or not name}
+    return limits if min(limits.values()) < 1 else {}

@@ -208,3 +208,10 @@ def test_losses_of_a_stream_that_is_not_known_are_refused() -> None:
 def test_a_margin_or_doubt_out_of_range_is_refused(margin: float, doubt: float) -> None:
     with pytest.raises(errors.Usage):
         tolerated(zero_one(10, 1), margin=margin, doubt=doubt)
+
+
+def test_years_without_labels_or_a_limit_do_not_add_up_to_an_alarm() -> None:
+    detector = Risk({"all": 0.1, "free": 1.0}, arl=10)
+    for _ in range(2_000):
+        assert detector.update({"free": Losses(50, 50.0)}).log_evidence == 0
+    assert not detector.update({"all": Losses(1, 0.0), "free": Losses(50, 50.0)}).crossed

@@ -157,3 +157,19 @@ def test_scores_of_another_layout_are_refused() -> None:
     calibration = calibrate([5, 5], [1, 4], [0, 0.5, 1], 0.5)
     with pytest.raises(errors.Usage, match="3 cells where the reference has 2"):
         estimate([1, 2, 3], calibration)
+
+
+def test_the_range_covers_what_comes_true_when_the_reference_is_smaller_than_the_window() -> None:
+    rng = np.random.default_rng(12)
+    edges = np.linspace(0, 1, 41)
+    share = 0.3 + 0.4 * (edges[:-1] + 0.0125)
+    covered = 0
+    for _ in range(300):
+        rows = rng.multinomial(1_500, np.full(40, 1 / 40))
+        calibration = calibrate(rows, rng.binomial(rows, share), edges, 0.5)
+        window = rng.multinomial(20_000, np.full(40, 1 / 40))
+        hits = rng.binomial(window, share)
+        right = np.where(calibration.positive, hits, window - hits).sum() / 20_000
+        told = estimate(window, calibration)["accuracy"]
+        covered += told.lower <= right <= told.upper
+    assert covered >= 0.91 * 300

@@ -83,3 +83,16 @@ def test_the_impossible_has_probability_zero_and_the_certain_one() -> None:
 def test_factorials_are_right_on_both_sides_of_the_table() -> None:
     values = np.array([0, 1, 2, 10, 510, 511, 512, 513, 5000, 10**7], dtype=np.float64)
     assert log_factorial(values) == pytest.approx(special.gammaln(values + 1), rel=1e-14, abs=1e-12)
+
+
+@given(data=st.data(), drawn=st.integers(1, 3_000), rest=st.integers(1, 3_000))
+def test_no_tail_is_below_what_its_distance_from_the_mean_allows(
+    data: st.DataObject, drawn: int, rest: int
+) -> None:
+    """What `shift` passes over has no evidence: see there."""
+    total = drawn + rest
+    marked = data.draw(st.integers(1, total - 1))
+    mean = drawn * marked / total
+    seen = data.draw(st.integers(math.ceil(mean), min(drawn, marked)))
+    variance = mean * (1 - marked / total) * (1 - drawn / total)
+    assert upper(drawn, marked, total, seen) >= -max(4.0, (seen - mean) ** 2 / variance)

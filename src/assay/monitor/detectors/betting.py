@@ -21,7 +21,8 @@ e-value given the past, and M_t = (1 + M_{t-1}) e_t a Shiryaev-Roberts e-detecto
 supermartingale (Shin, Ramdas, Rinaldo, *E-detectors*, 2022, arXiv 2203.03532).  So the mean of M,
 when it first reaches a limit or else at T, is at most T, and it reaches 2 arl within T windows with
 probability at most T / (2 arl).  Averages over fixed stakes c, and over streams (slices) with fixed
-weights, are e-detectors as well: all live in the one filtration of everything seen.
+weights, are e-detectors as well: all live in the one filtration of everything seen.  Where a window
+has no label nobody starts, which makes M only smaller.
 
 Windows are given as sums, because sums are what is kept.  Two lower bounds of the gambler's
 product need no more, and the larger one, stake by stake, is used; below a true product, the promise
@@ -158,7 +159,11 @@ class Risk:
             )
         self.number += 1
         for name, limit in self.m.items():
-            gain = _log_gain(streams[name], limit) if name in streams else np.zeros(len(STAKES))
+            if name not in streams or not streams[name].n or limit >= 1:
+                # Nobody starts on a window that decides no bet: years without labels, or without a
+                # limit, would otherwise add up to an alarm.
+                continue
+            gain = _log_gain(streams[name], limit)
             self._money[name] = np.minimum(np.logaddexp(0.0, self._money[name]) + gain, _MOST)
             # Page's sums date the change: a stake whose gains since then are lost begins anew.
             fresh = self._gains[name] <= 0
@@ -214,11 +219,11 @@ def tolerated(losses: Losses, *, margin: float = 0.0, doubt: float = 0.01) -> fl
     low, high = mean, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _divergence(mean, middle) < enough else (low, middle)
+        low, high = (middle, high) if divergence(mean, middle) < enough else (low, middle)
     return min(1.0, high * (1 + margin))
 
 
-def _divergence(mean: float, m: float) -> float:
+def divergence(mean: float, m: float) -> float:
     """Kullback and Leibler's, of a coin with `mean` from one with `m`."""
     parts = ((mean, m), (1 - mean, 1 - m))
     return sum(a * math.log(a / b) if b else math.inf for a, b in parts if a)
@@ -227,8 +232,6 @@ def _divergence(mean: float, m: float) -> float:
 def _log_gain(losses: Losses, m: float) -> Floats:
     """For each stake, a lower bound of the log of what the money is multiplied by."""
     n, total = losses.n, min(max(losses.total, 0.0), float(losses.n))
-    if n == 0 or m >= 1:
-        return np.zeros(len(STAKES))
     if m <= 0:
         # Nothing is tolerated: the first loss is proof.
         return np.full(len(STAKES), _MOST if total > 0 else 0.0)

@@ -13,9 +13,10 @@ is right when inputs change and P(label | score) does not.
 The error of an estimate
 ------------------------
 ``error`` is a standard deviation of (realised metric - estimate), given the scores of the window
-and the assumption above.  In bin b both the window's unknown share of positives (c rows) and the
-calibration itself (n reference rows) vary about the truth, with variance q(1-q)/c and q(1-q)/n; a
-metric changes by its gradient with respect to the bins' shares (delta method).  Variances use
+and the assumption above.  Both the window's unknown share of positives in each bin (c rows) and the
+calibration of each block of bins that were pooled (n reference rows) vary about the truth, with
+variance q(1-q)/c and q(1-q)/n; a metric changes by its gradient with respect to the bins' shares
+(delta method), in which what a block has wrong all its bins have wrong together.  Variances use
 (k + 1/2)/(n + 1) for a block with k of n positives, so that a block without positives is not taken
 for certain.
 """
@@ -126,15 +127,20 @@ def estimate(score_counts: npt.ArrayLike, calibration: Calibration) -> dict[str,
     used = counts > 0
     q, c = calibration.share[used], counts[used]
     positive, s = calibration.positive[used], calibration.smooth[used]
-    with np.errstate(divide="ignore"):
-        variance = s * (1 - s) * (1 / c + 1 / np.maximum(calibration.rows[used], 0.5))
+    own = s * (1 - s) / c
+    # The shares of blocks rise, so where they do not, it is the same block.
+    block = np.cumsum(np.diff(q, prepend=q[0]) > 0)
+    first = np.flatnonzero(np.diff(block, prepend=-1))
+    common = (s * (1 - s) / np.maximum(calibration.rows[used], 0.5))[first]
     found: dict[str, Estimate] = {}
     for name in METRICS:
         metric = _METRICS[name]
         value = metric(q, c, positive)
         if not math.isnan(value):
             slope = _gradient(metric, q, c, positive)
-            found[name] = Estimate(value, float(np.sqrt(np.sum(slope**2 * variance))))
+            together = np.bincount(block, weights=slope)
+            variance = np.sum(slope**2 * own) + np.sum(together**2 * common)
+            found[name] = Estimate(value, math.sqrt(variance))
     return found
 
 

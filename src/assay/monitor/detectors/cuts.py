@@ -44,6 +44,34 @@ class Cut(NamedTuple):
     among: tuple[int, ...]
 
 
+class Sides(NamedTuple):
+    """The cuts without direction: both of a pair have the same two numbers, in turns.
+
+    Each has a range of cells, over all features' cells in a row, among a range of cells of which
+    there are few different ones.
+    """
+
+    inside: tuple[Places, Places]
+    """From where to where the cells reach."""
+    ranges: tuple[Places, Places]
+    """The same of those among which they are: the different ones."""
+    among: Places
+    """Which of the `ranges` is each one's."""
+    cut: Places
+    """The number of the cut that asks whether the share inside has gone up; -1 where none does."""
+    turned: Places
+    """Of the cut that asks for the share outside."""
+
+    def tables(self, cells: Integers) -> tuple[Floats, Floats]:
+        """For each row of cells: the rows inside of each, and those of each of the `ranges`."""
+        sums = np.zeros((*cells.shape[:-1], cells.shape[-1] + 1))
+        np.cumsum(cells, axis=-1, out=sums[..., 1:])
+        inside = np.take(sums, self.inside[1], axis=-1) - np.take(sums, self.inside[0], axis=-1)
+        return inside, np.take(sums, self.ranges[1], axis=-1) - np.take(
+            sums, self.ranges[0], axis=-1
+        )
+
+
 class Cuts(NamedTuple):
     """The cuts of all features, as ranges over all features' cells in a row."""
 
@@ -54,24 +82,18 @@ class Cuts(NamedTuple):
     """For each cut, the place of its feature in `features`."""
     weights: Floats
     """Of the cuts; they sum to one."""
-    inside: tuple[Places, Places]
-    """From where to where the cells inside reach; or those outside, see `turned`."""
-    among: tuple[Places, Places]
-    turned: npt.NDArray[np.bool_]
-
-    @property
-    def width(self) -> int:
-        """The number of all cells."""
-        return sum(place.stop - place.start for place in self.cells.values())
+    sides: Sides
 
     def tables(self, cells: Integers) -> tuple[Floats, Floats]:
         """For each row of cells and each cut: rows inside, and rows among which they are."""
-        sums = np.zeros((*cells.shape[:-1], cells.shape[-1] + 1), dtype=np.int64)
-        np.cumsum(cells, axis=-1, out=sums[..., 1:])
-        inside = sums[..., self.inside[1]] - sums[..., self.inside[0]]
-        among = sums[..., self.among[1]] - sums[..., self.among[0]]
-        inside = np.where(self.turned, among - inside, inside)
-        return inside.astype(np.float64), among.astype(np.float64)
+        inside, among = self.sides.tables(cells)
+        among = among[..., self.sides.among]
+        made = [np.empty((*cells.shape[:-1], len(self.cuts))) for _ in range(2)]
+        for here, part in ((self.sides.cut, inside), (self.sides.turned, among - inside)):
+            asked = here >= 0
+            made[0][..., here[asked]] = part[..., asked]
+            made[1][..., here[asked]] = among[..., asked]
+        return made[0], made[1]
 
 
 def cuts_of(
@@ -101,17 +123,37 @@ def cuts_of(
         shares += [given[name] / whole * weight / together for weight in made.values()]
     features = list(reference)
     places = {name: place for place, name in enumerate(features)}
-    ranges = np.array([_range(cut, cells[cut.feature].start) for cut in found], dtype=np.intp)
-    columns = ranges.reshape(-1, 5).T
     return Cuts(
         cuts=found,
         features=features,
         cells=cells,
         feature=np.array([places[cut.feature] for cut in found], dtype=np.intp),
         weights=np.array(shares),
+        sides=_sides(found, cells),
+    )
+
+
+def _sides(cuts: list[Cut], cells: Mapping[str, slice]) -> Sides:
+    """Both directions of a question have the same range of cells inside, or outside."""
+    inside: dict[tuple[int, int, int, int], list[int]] = {}
+    for number, cut in enumerate(cuts):
+        first, last, start, stop, turned = _range(cut, cells[cut.feature].start)
+        own, other = (first, last, start, stop), None
+        if (first == start) != (last == stop):
+            # Both sides are ranges: one pair, named by the lower one.
+            other = (last, stop, start, stop) if first == start else (start, first, start, stop)
+        key, upper = (own, False) if other is None or first == start else (other, True)
+        inside.setdefault(key, [-1, -1])[turned != upper] = number
+    ranges = {key: place for place, key in enumerate(dict.fromkeys(key[2:] for key in inside))}
+    columns = np.array(list(inside), dtype=np.intp).reshape(-1, 4).T
+    bounds = np.array(list(ranges), dtype=np.intp).reshape(-1, 2).T
+    numbers = np.array(list(inside.values()), dtype=np.intp).reshape(-1, 2).T
+    return Sides(
         inside=(columns[0], columns[1]),
-        among=(columns[2], columns[3]),
-        turned=columns[4].astype(np.bool_),
+        ranges=(bounds[0], bounds[1]),
+        among=np.array([ranges[key[2:]] for key in inside], dtype=np.intp),
+        cut=numbers[0],
+        turned=numbers[1],
     )
 
 
@@ -141,6 +183,25 @@ def as_counts(name: str, values: npt.ArrayLike, cells: int | None = None) -> Int
     if (whole != array).any():
         raise _bad(name, "are not whole numbers of rows")
     return whole
+
+
+def row_of(counts: Mapping[str, npt.ArrayLike], cells: Mapping[str, slice], width: int) -> Integers:
+    """The counts of all features in a row; 0 for those that are not there."""
+    row = np.zeros(width, dtype=np.int64)
+    for name, place in cells.items():
+        given = counts.get(name)
+        if given is None:
+            continue
+        # What profiles make is a row of whole numbers; the rest is checked for all in one.
+        if not (isinstance(given, np.ndarray) and given.dtype == np.int64 and given.ndim == 1):
+            given = as_counts(name, given)
+        if len(given) != place.stop - place.start:
+            given = as_counts(name, given, place.stop - place.start)
+        row[place] = given
+    if len(row) and (int(row.min()) < 0 or float(row.sum(dtype=np.float64)) > MOST_ROWS):
+        for name in cells.keys() & counts.keys():
+            as_counts(name, counts[name])
+    return row
 
 
 def _weighed(name: str, kind: str | None, cells: int) -> dict[Cut, float]:

@@ -6,18 +6,21 @@ With ``arl = A`` windows (a year's windows, divided by the false alarms a year t
 
     as long as nothing has changed, each window is in alarm with probability at most 1/(2A).
 
-So a false alarm within T windows has probability at most T/(2A); the mean time to the first one is
-at least A windows (the sum over T of 1 - T/(2A)); and in A windows at most half a false alarm is to
-be expected.  Several detectors that share out the false alarms, each with A divided by its share,
-keep this together.  It holds for every number of rows in reference and windows, for any dependence
-among features and cuts, and without any asymptotics.
+(With ``restart=True``: is the first to be in alarm.)  So a false alarm within T windows has
+probability at most T/(2A); the mean time to the first one is at least A windows (the sum over T of
+1 - T/(2A)); and without restarts at most half a false alarm is to be expected in A windows.
+Several detectors that share out the false alarms, each with A divided by its share, keep this
+together.  It holds for every number of rows in reference and windows, for any dependence among
+features and cuts, and without any asymptotics.
 
 Why it holds
 ------------
 *Assumed*: rows are independent, and as long as nothing has changed, the odds of each cut (see
 `cuts`) in any later row are at most w times those in any earlier one, and at least 1/w times;
-reference rows come first.  With tolerance 0, w = 1: identically distributed.  Otherwise w is
-exp(tolerance) for a cut through the middle, and more for an uneven one: see `log_odds_at`.
+reference rows come first, and had no say in what the cuts are (see `monitor.layouts`: edges are no
+harm, and names of categories are chosen by other rows).  With tolerance 0, w = 1: identically
+distributed.  Otherwise w is exp(tolerance) for a cut through the middle, and more for an uneven
+one: see `log_odds_at`.
 
 At the end of window T, and for each of some look-backs L fixed in advance, the last L windows (the
 *block*) are compared with everything before them (reference and earlier windows, the *history*).
@@ -79,7 +82,7 @@ import numpy.typing as npt
 
 from assay import errors
 from assay.monitor.detectors import tails
-from assay.monitor.detectors.cuts import Floats, Integers, Places, as_counts, cuts_of
+from assay.monitor.detectors.cuts import Floats, Integers, Places, as_counts, cuts_of, row_of
 
 LOOKBACKS: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """In windows; besides them, always, everything since the reference (or the last alarm)."""
@@ -173,21 +176,21 @@ class Shift:
         watched = {name: c for name, c in counts.items() if name not in self.unwatched}
         self._cuts = cuts_of(watched, kinds, weights)
         self._history = np.concatenate(list(watched.values()))
-        # Sums of all windows since the last restart, after 0, 1, .. of them; the oldest are let go.
-        self._sums = deque([np.zeros_like(self._history)], LOOKBACKS[-1] + 1)
-        self._since = 0
+        sides, shares = self._cuts.sides, np.append(self._cuts.weights, 0.0)
+        # The larger weight of the two directions.
+        larger = np.maximum(shares[sides.cut], shares[sides.turned])
+        self._log_weights = np.log(np.maximum(larger, 1e-300))
+        self._starts = np.array([place.start for place in self._cuts.cells.values()])
+        self._begin()
         self.number = 0
 
     def update(self, counts: Mapping[str, npt.ArrayLike]) -> Reading:
         """Take in the next window's counts, and say what follows."""
-        cells = np.zeros_like(self._history)
-        absent: list[str] = []
-        for name, place in self._cuts.cells.items():
-            if name in counts:
-                cells[place] = as_counts(name, counts[name], place.stop - place.start)
-            if not cells[place].any():
-                absent.append(name)
+        cells = row_of(counts, self._cuts.cells, len(self._history))
+        rows = np.add.reduceat(cells, self._starts)
+        absent = [self._cuts.features[place] for place in np.flatnonzero(rows == 0)]
         self._sums.append(self._sums[-1] + cells)
+        self._tables.append(self._cuts.sides.tables(self._sums[-1]))
         self.number += 1
         self._since += 1
         best = self._scan() if cells.any() else []
@@ -213,30 +216,30 @@ class Shift:
         short = [length for length in LOOKBACKS if length < self._since]
         return [*short, self._since]
 
+    def _begin(self) -> None:
+        """No window since the reference, or since the restart."""
+        # Sums of all windows since then, after 0, 1, .. of them, and their tables; the oldest are
+        # let go.
+        self._sums = deque([np.zeros_like(self._history)], LOOKBACKS[-1] + 1)
+        self._tables = deque([self._cuts.sides.tables(self._sums[0])], LOOKBACKS[-1] + 1)
+        self._before = self._cuts.sides.tables(self._history)
+        self._since = 0
+
+    def _place(self, windows: int) -> int:
+        """Where the sum of the first so many windows is; -1 where that is none, or let go."""
+        return len(self._sums) - 1 - (self._since - windows) if windows else -1
+
     def _sum(self, windows: int) -> Integers:
         """The sum of the first so many windows since the restart."""
-        if windows == 0:
-            return np.zeros_like(self._history)
-        return self._sums[len(self._sums) - 1 - (self._since - windows)]
+        return self._sums[self._place(windows)] if windows else np.zeros_like(self._history)
 
     def _scan(self) -> list[Cause]:
         """Each feature's best cut and look-back, the strongest first, where there is evidence."""
         lengths = self._lookbacks()
-        before = np.stack([self._sum(self._since - length) for length in lengths])
-        inside, among = self._cuts.tables(self._sums[-1] - before)
-        marked, total = self._cuts.tables(self._history + self._sums[-1])
-        # What lies beyond two standard deviations is looked at more closely: the rest is far from a
-        # limit, and to pass a cut over is never a false alarm.
-        share = marked / np.maximum(total, 1)
-        mean = among * share
-        variance = mean * (1 - share) * (1 - among / np.maximum(total, 1))
-        far = (inside > mean) & ((inside - mean) ** 2 > 4 * variance) & (self._cuts.weights > 0)
-        rows, columns = np.nonzero(far)
+        rows, columns, law, seen = self._far(lengths)
         if not len(rows):
             return []
-        marked, total, seen = marked[columns], total[columns], inside[far]
-        law = tails.Law(among[far], marked, total, log_odds_at(self.tolerance, marked, total))
-        mode = law.mode()
+        marked, total, mode = law.marked, law.total, law.mode()
         terms = law.log_term(np.stack([mode, seen], axis=-1), mode)
         weights = np.log(self._cuts.weights[columns] / len(lengths))
         score = np.where(seen > mode, terms[:, 0] - terms[:, 1], 0.0) + weights
@@ -263,12 +266,50 @@ class Shift:
                 )
         return sorted(causes, key=lambda cause: (-cause.log_evidence, cause.feature))
 
+    def _far(self, lengths: list[int]) -> tuple[Places, Places, tails.Law, Floats]:
+        """The look-backs and cuts that may carry evidence, with their laws and the rows inside.
+
+        The rest is passed over, which is never a false alarm, and costs no evidence either: a tail
+        z standard deviations beyond the mean is about exp(-z^2/2), and never was found to be below
+        exp(-z^2) (a test looks for one); what is not below its weight is no evidence.
+        """
+        sides = self._cuts.sides
+        (now, now_all), (first, first_all) = self._tables[-1], self._before
+        marked, total = first + now, first_all + now_all
+        share = marked / np.maximum(total, 1)[sides.among]
+        wanted = np.maximum(4.0, math.log(len(lengths)) - self._log_weights)
+        wanted = wanted * share * (1 - share)
+        found: list[tuple[Floats, ...]] = []
+        for at, length in enumerate(lengths):
+            place = self._place(self._since - length)
+            old, old_all = self._tables[place] if place >= 0 else (0.0, 0.0)
+            inside, block = now - old, now_all - old_all
+            among = block[sides.among]
+            apart = inside - among * share
+            spread = (block * (1 - block / np.maximum(total, 1)))[sides.among]
+            far = np.flatnonzero(apart * apart > wanted * spread)
+            up = apart[far] > 0
+            x, n, m, whole = inside[far], among[far], marked[far], total[sides.among[far]]
+            column = np.where(up, sides.cut[far], sides.turned[far])
+            x, m = np.where(up, x, n - x), np.where(up, m, whole - m)
+            # Whether it is beyond the mode of the law, which for a larger tolerance is higher.
+            grown = (x + 1) * (whole - m - n + x + 1)
+            kept = grown > (n - x) * (m - x) * math.exp(self.tolerance)
+            kept &= (column >= 0) & (self._cuts.weights[column] > 0)
+            made = (np.full(len(far), at), column, x, n, m, whole)
+            found.append(tuple(part[kept] for part in made))
+        rows, columns, seen, drawn, marked, total = map(np.concatenate, zip(*found, strict=True))
+        order = np.lexsort((columns, rows))
+        rows, columns, seen, drawn = rows[order], columns[order], seen[order], drawn[order]
+        marked, total = marked[order], total[order]
+        odds = log_odds_at(self.tolerance, marked, total)
+        return rows, columns, tails.Law(drawn, marked, total, odds), seen
+
     def _start_again(self, since: int) -> None:
         """Set aside the windows from `since` on; those before it are history."""
         kept = self._sum(self._since - (self.number - since + 1))
         self._history = self._history + kept
-        self._sums = deque([np.zeros_like(kept)], LOOKBACKS[-1] + 1)
-        self._since = 0
+        self._begin()
 
 
 def log_odds_at(tolerance: float, marked: Floats, total: Floats) -> Floats | float:
