@@ -57,7 +57,15 @@ def test_an_older_bundle_decides_as_it_did(older: Bundle, ask: Ask) -> None:
         role = "operator" if action == "createToken" else "ml_engineer"
         request = ask(action, roles=(f"fraud/{role}",))
         if action == "promote":
-            for unknown in ("data", "bom", "vulnerabilities", "licences", "intake", "baseline", "challenge"):
+            for unknown in (
+                "data",
+                "bom",
+                "vulnerabilities",
+                "licences",
+                "intake",
+                "baseline",
+                "challenge",
+            ):
                 del request.context["facts"][unknown]  # Nobody declared it then.
         assert engine.decide(under(older, request)).allowed, action
     assert not engine.decide(under(older, ask("readData", roles=("fraud/approver",)))).allowed

@@ -109,7 +109,11 @@ class DestroyRing(Action, frozen=True, kw_only=True):
     ticket: str
 
     def target(self, view: View) -> Target:
-        return _ring_target(view, self.ring, {"reason": self.reason, "ticket": self.ticket})
+        return _ring_target(
+            view,
+            self.ring,
+            {"reason": cedar.reason(self.reason), "ticket": cedar.reason(self.ticket)},
+        )
 
     def apply(self, doing: Doing) -> Outcome:
         receipt = doing.store.rings.destroy(self.ring)
@@ -149,7 +153,7 @@ class RotateKey(Action, frozen=True, kw_only=True):
     reason: str
 
     def target(self, view: View) -> Target:  # noqa: ARG002
-        return workspace_target({"reason": self.reason}, "keys")
+        return workspace_target({"reason": cedar.reason(self.reason)}, "keys")
 
     def apply(self, doing: Doing) -> Outcome:
         roots = trust.load(doing.layout.trust)

@@ -21,6 +21,7 @@ from assay.evidence.state import kind_of
 from assay.monitor import alerts
 from assay.monitor.alert_words import explained
 from assay.monitor.alerts import PRODUCER, QUIET, Alert, Signal
+from assay.policy import vocabulary as cedar
 from assay.types import Digest
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.view import View
@@ -48,11 +49,6 @@ def recorded(view: View, project: str, endpoint: str) -> list[tuple[str, dict[st
 def alerts_of(view: View, project: str, endpoint: str) -> list[Alert]:
     """Every episode of an endpoint, oldest first, as it stands."""
     return alerts.fold(recorded(view, project, endpoint))
-
-
-def said(reason: str) -> str:
-    """A reason as policy is told it: what nobody can see says nothing."""
-    return "".join(c for c in reason if c.isprintable()).strip()
 
 
 def alert_target(view: View, project: str, endpoint: str, context: dict[str, Any]) -> Target:
@@ -180,7 +176,9 @@ class AcknowledgeAlert(Action, frozen=True, kw_only=True):
 
     def target(self, view: View) -> Target:
         self.find(view)
-        return alert_target(view, self.project, self.endpoint, {"reason": said(self.reason)})
+        return alert_target(
+            view, self.project, self.endpoint, {"reason": cedar.reason(self.reason)}
+        )
 
     def find(self, view: View) -> Alert:
         """The alert, which must be open; raises `NotFound` and `Conflict`."""

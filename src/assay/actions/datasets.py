@@ -301,7 +301,7 @@ def use_of(view: View, project: str, dataset: str, purpose: str, ticket: str = "
     found = view.dataset(project, dataset)
     context: dict[str, Any] = {"purpose": purpose}
     if ticket:
-        context["ticket"] = ticket
+        context["ticket"] = cedar.reason(ticket)
     # A hold is about the rows, which another name or an earlier registration may have too.
     same = [
         other
@@ -379,7 +379,7 @@ class HoldDataset(Action, frozen=True, kw_only=True):
         return Target(
             uid=cedar.dataset_uid(self.project, self.dataset),
             entities=[dataset_entity(found), view.project_entity(self.project)],
-            context={"reason": self.reason},
+            context={"reason": cedar.reason(self.reason)},
             digests={self.dataset: found.content},
             subjects=[f"dataset:{self.project}/{self.dataset}"],
             words={"data": self.dataset, "project": self.project},

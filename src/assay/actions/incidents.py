@@ -20,7 +20,6 @@ from assay.actions.alerts import (
     endpoints,
     must_be_person,
     recorded,
-    said,
 )
 from assay.actions.people import project_target
 from assay.clock import parse_timestamp, timestamp
@@ -29,6 +28,7 @@ from assay.monitor import alert_words, alerts, incident_report, incidents
 from assay.monitor.alerts import PRODUCER, Alert
 from assay.monitor.incident_report import DECLARABLE
 from assay.monitor.incidents import DUTIES, LONGEST_TEXT, Incident
+from assay.policy import vocabulary as cedar
 from assay.workspace.action import Action, Doing, Outcome, Target
 from assay.workspace.view import View
 
@@ -72,7 +72,9 @@ class _Told(Action, frozen=True, kw_only=True):
 
     def target(self, view: View) -> Target:
         self.check(view)
-        return alert_target(view, self.project, self.endpoint, {"reason": said(self.reason)})
+        return alert_target(
+            view, self.project, self.endpoint, {"reason": cedar.reason(self.reason)}
+        )
 
     def check(self, view: View) -> None:
         """Raise `Usage` or `NotFound` for what cannot be recorded."""

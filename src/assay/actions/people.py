@@ -206,7 +206,7 @@ class RevokeKey(Action, frozen=True, kw_only=True):
                 remedy="make a new one first: assay keys rotate-workspace --reason WHY",
                 code="key.last",
             )
-        return workspace_target({"reason": self.reason}, "keys")
+        return workspace_target({"reason": cedar.reason(self.reason)}, "keys")
 
     def apply(self, doing: Doing) -> Outcome:
         predicate: dict[str, Any] = {"keyid": self.keyid, "reason": self.reason}

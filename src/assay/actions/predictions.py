@@ -298,7 +298,7 @@ class EraseSubjects(Action, frozen=True, kw_only=True):
         return Target(
             uid=cedar.key_ring_uid(ring),
             entities=[cedar.key_ring_entity(self.of, ring), view.project_entity(self.of)],
-            context={"reason": self.reason, "ticket": self.ticket},
+            context={"reason": cedar.reason(self.reason), "ticket": cedar.reason(self.ticket)},
             subjects=[f"project:{self.of}"],
             words={"project": self.of},
         )

@@ -206,7 +206,9 @@ class Revoke(Action, frozen=True, kw_only=True):
     reason: str
 
     def target(self, view: View) -> Target:
-        return version_target(view, self.project, self.model, self.version, {"reason": self.reason})
+        return version_target(
+            view, self.project, self.model, self.version, {"reason": cedar.reason(self.reason)}
+        )
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)
@@ -246,7 +248,7 @@ class Hold(Action, frozen=True, kw_only=True):
     reason: str
 
     def target(self, view: View) -> Target:
-        context: dict[str, Any] = {"reason": self.reason}
+        context: dict[str, Any] = {"reason": cedar.reason(self.reason)}
         if not self.held:
             found = view.version(self.project, self.model, self.version)
             context["holders"] = [cedar.actor(holder) for holder in _holders(view, found)]
@@ -281,7 +283,9 @@ class Supersede(Action, frozen=True, kw_only=True):
     reason: str
 
     def target(self, view: View) -> Target:
-        return version_target(view, self.project, self.model, self.version, {"reason": self.reason})
+        return version_target(
+            view, self.project, self.model, self.version, {"reason": cedar.reason(self.reason)}
+        )
 
     def apply(self, doing: Doing) -> Outcome:
         found = doing.view.version(self.project, self.model, self.version)

@@ -179,7 +179,9 @@ class Kill(Action, frozen=True, kw_only=True):
     reason: str
 
     def target(self, view: View) -> Target:
-        return endpoint_target(view, self.project, self.endpoint, {"reason": self.reason})
+        return endpoint_target(
+            view, self.project, self.endpoint, {"reason": cedar.reason(self.reason)}
+        )
 
     def apply(self, doing: Doing) -> Outcome:
         held = doing.view.state.endpoints[f"{self.project}/{self.endpoint}"]

@@ -15,6 +15,7 @@ from assay.evidence.facts import LISTED, Evidence
 from assay.evidence.state import WORKSPACE, VersionState, kind_of, workspace_digest
 from assay.isolation.limits import GIB, Limits
 from assay.isolation.run import run
+from assay.policy import vocabulary as cedar
 from assay.supply.advisories import inventory, report, vex
 from assay.supply.advisories.database import LIMIT, Database, check_newer
 from assay.supply.advisories.matching import UNLISTED, match
@@ -251,7 +252,7 @@ class DeclareVex(Action, frozen=True, kw_only=True):
                     code="vex.unexact",
                 )
         return version_target(
-            view, self.project, self.model, found.version, {"reason": self.reason}
+            view, self.project, self.model, found.version, {"reason": cedar.reason(self.reason)}
         )
 
     def apply(self, doing: Doing) -> Outcome:

@@ -98,6 +98,11 @@ def _entity(
 # -- values ---------------------------------------------------------------------------------------
 
 
+def reason(text: str) -> str:
+    """A reason or a ticket as policy is told it: what nobody can see says nothing."""
+    return "".join(char for char in text if char.isprintable()).strip()
+
+
 def stage(name: str) -> dict[str, Any]:
     """A stage as a value; the schema refuses a name that is none."""
     return _reference("Stage", name)
