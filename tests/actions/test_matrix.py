@@ -36,6 +36,7 @@ from assay.actions.incidents import OpenIncident, ReadIncidents, UpdateIncident
 from assay.actions.intake import Intake, RejectIntake, ReleaseIntake
 from assay.actions.intake_data import ReleaseData
 from assay.actions.models import ScanModel
+from assay.actions.monitoring import CloseWindows, MeasurePerformance
 from assay.actions.notifications import Notify, TestChannels
 from assay.actions.people import (
     CreateToken,
@@ -365,6 +366,14 @@ TABLE: dict[str, Row] = {
     ),
     "seal predictions": Row(
         lambda _, project: SealPredictions(project=project, endpoint=_model(project)),
+        {"ml_engineer", "operator", "pipeline"},
+    ),
+    "close windows": Row(
+        lambda _, project: CloseWindows(project=project, endpoint=_model(project)),
+        {"ml_engineer", "operator", "pipeline"},
+    ),
+    "measure performance": Row(
+        lambda _, project: MeasurePerformance(project=project, endpoint=_model(project)),
         {"ml_engineer", "operator", "pipeline"},
     ),
     "read predictions": Row(

@@ -115,7 +115,7 @@ def test_names_of_columns_are_no_markup_and_no_terminal_codes(watched: Here) -> 
 
 
 def test_no_alert_of_what_nobody_watches_is_no_good_news(watched: Here) -> None:
-    assert "credit is not watched" in watched.ok("alerts", "list", by="alice").err
+    assert "nothing is known of credit yet" in watched.ok("alerts", "list", by="alice").err
     unknown = watched("alerts", "list", "nothing", by="alice")
     assert unknown.code == 1
     assert "one of credit" in unknown.err
