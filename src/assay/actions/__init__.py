@@ -46,6 +46,7 @@ FAMILIES = (
     "intake",
     "intake_data",
     "models",
+    "monitoring",
     "notifications",
     "people",
     "predictions",
