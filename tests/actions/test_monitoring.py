@@ -287,7 +287,7 @@ def test_a_round_that_is_killed_anywhere_is_gone_on_from(
     assert len(said["windows"]) == 2
     assert said["alerts"]
     # A step that no cycle of a round divides, so that each kind of point is among them.
-    for number in range(0, len(passed), 13):
+    for number in range(0, len(passed), 19):
         town = copy_of(deployed, tmp_path / str(number), monkeypatch)
         _live(town)
         with killed_at_point(number), pytest.raises(Killed):
