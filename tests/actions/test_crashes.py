@@ -40,7 +40,7 @@ from assay.workspace.action import REGISTRY, Action, from_params
 from assay.workspace.opening import open_workspace
 
 NEWCOMER = MemorySigner.generate()
-SCORE = {"project": "alpha", "model": "score", "version": "1"}
+SCORE: dict[str, Any] = {"project": "alpha", "model": "score", "version": "1"}
 
 
 @dataclass(frozen=True)

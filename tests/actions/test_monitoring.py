@@ -69,7 +69,8 @@ def scored(town: Town, rows: Sequence[Sequence[float]]) -> np.ndarray:
         fed = {given[0].name: table}
     else:
         fed = {field.name: table[:, [i]] for i, field in enumerate(given)}
-    found = [out for out in session.run(None, fed) if np.ndim(out) == 2]
+    given_back: list[Any] = list(session.run(None, fed))
+    found = [out for out in given_back if np.ndim(out) == 2]
     return np.asarray(found[0], dtype=np.float64)
 
 

@@ -94,9 +94,8 @@ def test_a_stage_of_fewer_gates_does_not_answer_in_place_of_production(
 def test_a_stopped_endpoint_may_be_deployed_for_another_stage(town: Town) -> None:
     town.deploy()
     town.do("oli", Kill(project="alpha", endpoint="score", reason="to try another"))
-    again = {"project": "alpha", "model": "score", "version": "1"}
-    town.do("oli", Deploy(**again, stage="development"))
-    town.do("oli", Deploy(**again, stage="production"))
+    for stage in ("development", "production"):
+        town.do("oli", Deploy(project="alpha", model="score", version="1", stage=stage))
 
 
 def test_a_kill_meanwhile_ends_the_deployment(town: Town) -> None:
