@@ -66,11 +66,7 @@ def _time(text: object) -> datetime | None:
 def ours(view: View, project: str, about: Digest, producer: str) -> Iterator[Evidence]:
     """What the workspace itself recorded in a project about something, as this producer, and what
     still counts, in the order of the ledger."""
-    kinds, superseded = view.state.key_kinds(), view.state.superseded_in(project)
-    for item in view.evidence(project, about):
-        signed = any("workspace" in kinds.get(keyid, ()) for keyid in item.keyids)
-        if signed and item.producer == producer and item.envelope_digest not in superseded:
-            yield item
+    return (item for item in view.own(project, about) if item.producer == producer)
 
 
 def windows(view: View, project: str, endpoint: str) -> dict[int, dict[str, Any]]:

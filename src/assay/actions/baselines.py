@@ -181,14 +181,10 @@ def baseline_of(view: View, project: str, model: str, version: str) -> dict[str,
     `assay.monitor.baseline.read` reads it.
     """
     found = view.version(project, model, version)
-    kinds, superseded = view.state.key_kinds(), view.state.superseded_in(project)
     told = [
         item.statement.predicate
-        for item in view.evidence(project, found.served or found.artifact)
-        if kind_of(item.statement) == KIND
-        and item.producer == PRODUCER
-        and item.envelope_digest not in superseded
-        and any("workspace" in kinds.get(keyid, ()) for keyid in item.keyids)
+        for item in view.own(project, found.served or found.artifact)
+        if kind_of(item.statement) == KIND and item.producer == PRODUCER
     ]
     # The same bytes may be registered twice, as versions with plans of their own.
     own = [p for p in told if (p["model"], p["version"]) == (found.name, found.version)]

@@ -160,10 +160,8 @@ def _ours(
     """The statements that this workspace made itself; who merely says the same is not heard."""
     return [
         item
-        for item in view.evidence(project, *subjects)
-        if kind_of(item.statement) == kind
-        and item.producer == producer
-        and any(view.state.workspace_key_valid(keyid, item.index) for keyid in item.keyids)
+        for item in view.own(project, *subjects, superseded=True)
+        if kind_of(item.statement) == kind and item.producer == producer
     ]
 
 

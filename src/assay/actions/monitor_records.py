@@ -77,15 +77,9 @@ def recorded(view: View, project: str, endpoint: str) -> Recorded:
     found: dict[str, list[Predicate]] = {WINDOW: [], PERFORMANCE: []}
     marks: list[str] = []
     subject = about(project, endpoint)[f"monitor-windows:{project}/{endpoint}"]
-    superseded = view.state.superseded_in(project)
-    for item in view.evidence(project, subject):
+    for item in view.own(project, subject):
         kind = kind_of(item.statement)
-        ours = item.producer == PRODUCER and item.envelope_digest not in superseded
-        if (
-            kind in found
-            and ours
-            and any(view.state.workspace_key_valid(keyid, item.index) for keyid in item.keyids)
-        ):
+        if kind in found and item.producer == PRODUCER:
             found[kind].append(item.statement.predicate)
             marks.append(item.envelope_digest)
     versions = [v.version for v in view.versions(project, endpoint)]

@@ -109,13 +109,7 @@ def _waiting(view: View, held: Held) -> int:
 def _counting(view: View, project: str, endpoint: str) -> list[Evidence]:
     """What the workspace itself recorded of an endpoint's life, in the order of the ledger."""
     name = f"monitor:{project}/{endpoint}"
-    superseded = view.state.superseded_in(project)
-    return [
-        item
-        for item in view.evidence(project, subject_of(name)[name])
-        if item.envelope_digest not in superseded
-        and any(view.state.workspace_key_valid(keyid, item.index) for keyid in item.keyids)
-    ]
+    return view.own(project, subject_of(name)[name])
 
 
 def _baselines(held: Held, told: list[Evidence]) -> list[Recorded]:

@@ -192,6 +192,19 @@ class View:
                 found.append(msgspec.structs.replace(item, keyids=counting))
         return found
 
+    def own(self, project: str, *digests: Digest, superseded: bool = False) -> list[Evidence]:
+        """Of `evidence`, what the workspace itself signed: who merely says the same is not heard.
+
+        Without what somebody superseded, unless that is asked for, too.
+        """
+        gone = () if superseded else self.state.superseded_in(project)
+        return [
+            item
+            for item in self.evidence(project, *digests)
+            if item.envelope_digest not in gone
+            and any(self.state.workspace_key_valid(keyid, item.index) for keyid in item.keyids)
+        ]
+
     def _read_evidence(self, index: int) -> Evidence | None:
         """The statement at a leaf with every signature that holds; None when there is none."""
         if index not in self._evidence:
